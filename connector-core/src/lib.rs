@@ -1,0 +1,1 @@
+//! What every Tributary connector shares: from a received event to its verdict.

@@ -1,0 +1,1 @@
+//! Calls OpenFaaS functions on their schedules.

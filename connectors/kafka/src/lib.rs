@@ -1,0 +1,1 @@
+//! Calls OpenFaaS functions with the records of Apache Kafka topics.
