@@ -1,0 +1,166 @@
+//! What travels inward: one event and the names around it.
+//!
+//! An event is immutable once submitted. It carries the message as the broker gave it; how it
+//! becomes an HTTP request is [`crate::headers`]' affair, and what it did is told by its verdict.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::HeaderName;
+
+/// One message, or one tick of a schedule.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Names this event: the same on every redelivery, never the same for two events.
+    pub id: EventId,
+    /// What else tells this event from another with the same id, such as a record's timestamp and
+    /// leader epoch: a topic that was deleted and created again counts its offsets from zero.
+    /// Zero where ids are unique by themselves.
+    pub stamp: (u64, u64),
+    /// The name that functions are matched on.
+    pub topic: Arc<str>,
+    /// The message's body, byte for byte.
+    pub payload: Bytes,
+    /// The message's own content type, if it has one.
+    pub content_type: Option<Bytes>,
+    /// What the source tells about the delivery, each under its full header name
+    /// (`X-Kafka-Partition`). Names are unique; a message's own attribute never replaces one.
+    pub headers: Vec<(HeaderName, Bytes)>,
+    /// The message's own headers, attributes or user properties: order and duplicates kept.
+    pub attributes: Vec<Attribute>,
+    /// The message's key, for a dead letter that must keep it. Functions get it through `headers`.
+    pub key: Option<Bytes>,
+    /// When the event happened, as the broker tells it.
+    pub occurred_at: Option<SystemTime>,
+    /// How often the broker says it has delivered this event, this time included. `None` when it
+    /// cannot say.
+    pub delivery_count: Option<u32>,
+    /// Events with equal keys are called one after the other, in order of arrival. `None`: free.
+    pub order_key: Option<OrderKey>,
+    /// The publisher waits for the function's answer (core NATS, MQTT 5).
+    pub wants_reply: bool,
+    /// Narrows the match to one function: a tick belongs to the function whose schedule made it.
+    pub only: Option<FunctionName>,
+}
+
+impl Event {
+    /// An event with nothing but its id, topic and payload; the rest is set by field.
+    #[must_use]
+    pub fn new(id: EventId, topic: Arc<str>, payload: Bytes) -> Self {
+        Self {
+            id,
+            stamp: (0, 0),
+            topic,
+            payload,
+            content_type: None,
+            headers: Vec::new(),
+            attributes: Vec::new(),
+            key: None,
+            occurred_at: None,
+            delivery_count: None,
+            order_key: None,
+            wants_reply: false,
+            only: None,
+        }
+    }
+}
+
+/// One header, attribute or user property of a message, as the broker has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name: any bytes, since a broker may allow any.
+    pub name: Bytes,
+    /// Its value; `None` where the broker tells an absent value from an empty one.
+    pub value: Option<Bytes>,
+}
+
+/// The name of one event, such as `kafka:orders/3@1207`. Sent to functions as `X-Event-Id`, so
+/// that they can recognise a repetition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventId(Arc<str>);
+
+impl EventId {
+    /// Takes the id as it will be sent: visible ASCII, beginning with the source's kind.
+    #[must_use]
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// A name for an event that its broker does not name: `<kind>:<fresh UUID>`.
+    #[must_use]
+    pub fn unique(kind: &str) -> Self {
+        Self(format!("{kind}:{}", uuid::Uuid::new_v4()).into())
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What events must not overtake each other on. It begins with topic and partition (or queue and
+/// group) and never holds an assignment or a connection: a call that outlives its lane keeps its
+/// key, and the partition's next owner in this process must see that.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct OrderKey(Bytes);
+
+impl OrderKey {
+    /// The key of everything in one partition, queue or topic.
+    #[must_use]
+    pub fn of(topic: &str, partition: Option<i32>) -> Self {
+        Self::with(topic, partition, &[])
+    }
+
+    /// The key of the messages of one partition that share `key`. An empty key differs from no
+    /// key only if the caller marks it.
+    #[must_use]
+    pub fn with(topic: &str, partition: Option<i32>, key: &[u8]) -> Self {
+        let mut text = Vec::with_capacity(topic.len() + key.len() + 6);
+        text.extend_from_slice(topic.as_bytes());
+        // NUL is legal in no broker's topic name, so no two (topic, partition, key) collide.
+        text.push(0);
+        text.extend_from_slice(&partition.unwrap_or(-1).to_be_bytes());
+        text.extend_from_slice(key);
+        Self(text.into())
+    }
+}
+
+/// The name a function is called by: `name.namespace`, or `name` where the provider has no
+/// namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionName(Arc<str>);
+
+impl FunctionName {
+    /// Takes a full name as the gateway's routes have it.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The full name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Without the namespace: what people call it, and what the upstream connectors log.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&*self.0, |(name, _)| name)
+    }
+}
+
+impl fmt::Display for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

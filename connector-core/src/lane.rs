@@ -1,0 +1,322 @@
+//! Lanes and slots: how a source hands events in, and how their outcome travels back.
+//!
+//! A lane is what a broker settles together. It has a window: the number of events received and
+//! still without a verdict. A source asks for a [`Slot`] before it takes (or, for a log that
+//! prefetches, before it passes on) one more event, so back-pressure reaches the broker and a full
+//! lane pauses nothing but itself. Payload bytes are bounded process-wide by [`crate::budget`].
+//!
+//! [`Slot::submit`] is not async on purpose: between having a slot and tracking the settlement
+//! there is no await, so no cancellation can lose an event there.
+
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::budget::{Budget, Held, LaneBytes};
+use crate::conditions::Conditions;
+use crate::dispatch::Dispatcher;
+use crate::event::Event;
+use crate::metrics::Metrics;
+use crate::pairs::Pins;
+use crate::settings::CoreConfig;
+use crate::topics::TopicMap;
+
+/// What became of an event. There is no third answer.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answered well by every function, or dead-lettered, or dropped by policy: forget it.
+    Done,
+    /// Not handled: give it back to the broker, not sooner than `after`.
+    Release {
+        /// How long the broker should wait before it delivers the event again.
+        after: Option<Duration>,
+    },
+}
+
+/// A verdict with what belongs to it.
+///
+/// Keep it until the broker is known to have taken the settlement: while it lives, the outcomes of
+/// the event's calls are remembered, so a redelivery calls nothing again (invariant 11).
+#[must_use]
+#[derive(Debug)]
+pub struct Settled {
+    /// What to tell the broker.
+    pub verdict: Verdict,
+    /// The function's answer, where the publisher waits for one.
+    pub reply: Option<Reply>,
+    pub(crate) pins: Pins,
+}
+
+impl Settled {
+    /// What a lost or silent verdict reads as.
+    pub(crate) fn silence() -> Self {
+        Self { verdict: Verdict::Release { after: None }, reply: None, pins: Pins::default() }
+    }
+}
+
+/// A function's answer to a publisher that waits for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status the function answered with; 0 when there was no answer.
+    pub status: u16,
+    /// The answer's content type.
+    pub content_type: Option<Bytes>,
+    /// The answer's body, cut at 1 MiB.
+    pub body: Bytes,
+}
+
+/// Hands out lanes and whatever else a source needs of the process around it. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake(pub(crate) Arc<IntakeInner>);
+
+pub(crate) struct IntakeInner {
+    pub(crate) config: Arc<CoreConfig>,
+    pub(crate) budget: Budget,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) topics: watch::Receiver<Arc<TopicMap>>,
+    pub(crate) conditions: Conditions,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) draining: CancellationToken,
+    pub(crate) cut: CancellationToken,
+}
+
+/// What a lane is like.
+#[derive(Debug, Clone)]
+pub struct LaneOptions {
+    /// What the status page and the log call it: `orders/3`.
+    pub name: String,
+    /// Settled strictly in order of arrival: nothing after a released place is ever settled.
+    pub ordered: bool,
+    /// How many events may be received and without a verdict.
+    pub window: NonZeroUsize,
+    /// Whether the broker may deliver the same event id again. If so, outcomes are remembered.
+    pub redelivers: bool,
+    /// What an event that no function is mapped to means: see [`Unmatched`].
+    pub unmatched: Unmatched,
+}
+
+/// What it means that nobody is mapped to an event's topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmatched {
+    /// The whole lane is one topic, which the policy `unmatched` decides about: with `hold` the
+    /// event waits until a function is mapped.
+    Topic,
+    /// One message inside a wildcard subscription: it cannot be held apart from the others, so
+    /// `hold` acknowledges it, counted.
+    Wildcard,
+}
+
+impl Intake {
+    /// Opens a lane. It ends when the [`Lane`] is dropped or draining begins.
+    #[must_use]
+    pub fn lane(&self, options: LaneOptions) -> Lane {
+        let window = Arc::new(Semaphore::new(options.window.get()));
+        let ended = self.0.draining.child_token();
+        let bytes = self.0.budget.lane();
+        let shared = Arc::new(LaneShared { options, ended });
+        Lane { intake: self.clone(), shared, window, bytes }
+    }
+
+    /// Resolves when draining begins: nothing more is to be received.
+    pub async fn draining(&self) {
+        self.0.draining.cancelled().await;
+    }
+
+    /// Whether draining has begun.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.is_cancelled()
+    }
+
+    /// Resolves when the drain deadline has passed and running calls are being cut.
+    pub async fn cut(&self) {
+        self.0.cut.cancelled().await;
+    }
+
+    /// The topic map, live. Its first value is loaded before a source connects.
+    #[must_use]
+    pub fn topics(&self) -> watch::Receiver<Arc<TopicMap>> {
+        self.0.topics.clone()
+    }
+
+    /// Where a source reports what it sees, for `/readyz`, the status and the log.
+    #[must_use]
+    pub fn conditions(&self) -> &Conditions {
+        &self.0.conditions
+    }
+
+    /// The metrics of the process. A source registers its own there.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// The settings that all connectors share.
+    #[must_use]
+    pub fn config(&self) -> &Arc<CoreConfig> {
+        &self.0.config
+    }
+}
+
+/// What a broker settles together: a Kafka partition, an SQS queue, a JetStream consumer.
+///
+/// Dropping it ends it: events that wait are released un-called, calls that run go on, and their
+/// answers are remembered but settle nothing (invariant 7).
+pub struct Lane {
+    intake: Intake,
+    shared: Arc<LaneShared>,
+    window: Arc<Semaphore>,
+    bytes: LaneBytes,
+}
+
+/// The part of a lane that its events hold.
+#[derive(Debug)]
+pub(crate) struct LaneShared {
+    pub(crate) options: LaneOptions,
+    pub(crate) ended: CancellationToken,
+}
+
+impl Lane {
+    /// Waits for a place in the window and for `bytes` of the payload budget.
+    ///
+    /// `bytes` is the payload's length where it is known, else the most it can be. `None` once
+    /// the lane has ended or draining has begun: receive no more.
+    ///
+    /// Cancel-safe: a dropped call has taken nothing.
+    pub async fn slot(&self, bytes: usize) -> Option<Slot> {
+        let take = async {
+            // The window first: a lane at its window must not sit on bytes that others need.
+            let permit = Arc::clone(&self.window).acquire_owned().await.ok()?;
+            let held = self.bytes.hold(bytes).await;
+            Some(Slot { lane: Arc::clone(&self.shared), intake: self.intake.clone(), permit, held })
+        };
+        tokio::select! {
+            biased;
+            () = self.shared.ended.cancelled() => None,
+            slot = take => slot,
+        }
+    }
+
+    /// Takes a slot if one is free now.
+    #[must_use]
+    pub fn try_slot(&self, bytes: usize) -> Option<Slot> {
+        if self.shared.ended.is_cancelled() {
+            return None;
+        }
+        let permit = Arc::clone(&self.window).try_acquire_owned().ok()?;
+        let held = self.bytes.try_hold(bytes)?;
+        Some(Slot { lane: Arc::clone(&self.shared), intake: self.intake.clone(), permit, held })
+    }
+
+    /// Waits for one slot, then takes as many more as are free now, up to `at_most`: for sources
+    /// whose clock starts at receipt, which must ask for exactly as many as they have slots for.
+    ///
+    /// Cancel-safe.
+    pub async fn slots(&self, at_most: NonZeroUsize, bytes_each: usize) -> Option<Vec<Slot>> {
+        let mut slots = vec![self.slot(bytes_each).await?];
+        while slots.len() < at_most.get()
+            && let Some(slot) = self.try_slot(bytes_each)
+        {
+            slots.push(slot);
+        }
+        Some(slots)
+    }
+
+    /// How many places of the window are free.
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.window.available_permits()
+    }
+
+    /// Ends the lane: no more slots, and events that wait are released un-called. Calls that run
+    /// go on; their verdicts still arrive while the lane's `Pending` lives.
+    pub fn end(&self) {
+        self.shared.ended.cancel();
+    }
+
+    /// Resolves when the lane has ended, by [`end`](Self::end) or because draining began.
+    pub async fn ended(&self) {
+        self.shared.ended.cancelled().await;
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.shared.ended.cancel();
+    }
+}
+
+/// The right to have one more event received and without a verdict. Dropping it gives it back.
+pub struct Slot {
+    lane: Arc<LaneShared>,
+    intake: Intake,
+    permit: OwnedSemaphorePermit,
+    held: Held,
+}
+
+impl Slot {
+    /// Hands the event in. The settlement resolves to its verdict, whatever happens.
+    #[must_use = "an event whose settlement is dropped can never be settled"]
+    pub fn submit(mut self, event: Event) -> Settlement {
+        self.held.resize(event.payload.len());
+        let (tell, hear) = oneshot::channel();
+        self.intake.0.dispatcher.accept(Work {
+            event: Arc::new(event),
+            lane: self.lane,
+            place: Some(Occupied { _permit: self.permit, _held: self.held }),
+            tell: Some(tell),
+        });
+        Settlement(hear)
+    }
+}
+
+/// Resolves to the event's verdict. If the one who owes it vanishes, by panic or abort, it reads
+/// as release (invariant 3).
+///
+/// Cancel-safe: polling it and letting go loses nothing as long as it is polled again.
+#[derive(Debug)]
+pub struct Settlement(oneshot::Receiver<Settled>);
+
+impl Future for Settlement {
+    type Output = Settled;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
+        Pin::new(&mut self.0).poll(cx).map(|told| told.unwrap_or_else(|_| Settled::silence()))
+    }
+}
+
+/// A submitted event on its way through dispatch: the owing side of a [`Settlement`].
+///
+/// Dropped without [`settle`](Self::settle), it reads as release, and its slot is free again.
+pub(crate) struct Work {
+    pub(crate) event: Arc<Event>,
+    pub(crate) lane: Arc<LaneShared>,
+    place: Option<Occupied>,
+    tell: Option<oneshot::Sender<Settled>>,
+}
+
+/// A used slot: its place in the window and its share of the byte budget.
+struct Occupied {
+    _permit: OwnedSemaphorePermit,
+    _held: Held,
+}
+
+impl Work {
+    /// Gives the verdict and frees the slot.
+    pub(crate) fn settle(mut self, settled: Settled) {
+        // The slot first: whoever hears the verdict may at once ask for the slot it freed.
+        self.place = None;
+        if let Some(tell) = self.tell.take() {
+            // Nobody listens once the lane is gone; the outcome is in the pair memory (invariant 7).
+            drop(tell.send(settled));
+        }
+    }
+}

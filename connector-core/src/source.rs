@@ -1,0 +1,115 @@
+//! The contract that a connector fulfils.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::dead_letter::Letter;
+use crate::lane::Intake;
+use crate::settings::{Setting, Values};
+use crate::topics::Pattern;
+
+/// The broker side of one connector.
+///
+/// The process's supervisor calls [`connect`](Self::connect), then [`run`](Self::run), and when
+/// `run` ends with an error it waits and begins again with a fresh `connect`. A source therefore
+/// keeps nothing across the two and **never reconnects itself**; a client library that does so
+/// and cannot be told not to reports what it sees through [`Intake::conditions`].
+///
+/// No error of a source ends the process: the small hosts this runs on restart nothing.
+pub trait Source: Sized + Send + 'static {
+    /// The kind of source: `kafka`. Names metrics, `X-Connector`, the binary and event ids.
+    const KIND: &'static str;
+
+    /// What stands before the name of a message's own header: `X-Kafka-`.
+    const ATTRIBUTE_PREFIX: &'static str;
+
+    /// The word before the colon of a dead-letter address on this broker: `topic`. `None` where
+    /// the broker cannot store letters.
+    const LETTER_SCHEME: Option<&'static str>;
+
+    /// Where this source's default of a shared setting differs: `("upstream_timeout", "2m")`.
+    const DEFAULTS: &'static [(&'static str, &'static str)];
+
+    /// The validated settings of this source.
+    type Config: SourceConfig;
+
+    /// Reads one item of a function's `topic` annotation as this source understands it.
+    ///
+    /// # Errors
+    /// A sentence saying why the item cannot be meant for this source. The item is then skipped
+    /// and shown with that reason; it may well be another connector's.
+    fn pattern(item: &str) -> Result<Pattern, String>;
+
+    /// Reaches the broker and proves the credentials. Gives back a source ready to run.
+    ///
+    /// # Errors
+    /// Any trouble. The supervisor logs it, shows it in `/readyz`, and tries again with backoff.
+    fn connect(
+        config: Arc<Self::Config>,
+        intake: Intake,
+    ) -> impl Future<Output = Result<Self, SourceError>> + Send;
+
+    /// Receives events and settles them until draining begins ([`Intake::draining`]) or the
+    /// connection is lost.
+    ///
+    /// Returns `Ok` only once draining has begun, everything it tracked has its verdict or the
+    /// drain deadline has passed, and what was done has been settled with the broker.
+    ///
+    /// # Errors
+    /// The connection's end, or anything else that only a fresh `connect` can mend.
+    fn run(self) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Opens the place at this broker where dead letters are stored. `address` is what follows
+    /// the scheme in the setting. Called once for each address; connects lazily.
+    ///
+    /// # Errors
+    /// A sentence saying what is wrong with the address.
+    fn letterbox(
+        config: &Arc<Self::Config>,
+        intake: &Intake,
+        address: &str,
+    ) -> Result<Arc<dyn Letterbox>, String>;
+}
+
+/// The settings of one source: a table, and its validation.
+pub trait SourceConfig: Sized + Send + Sync + 'static {
+    /// Every setting of this source. The help, the reference and the parser are made from it.
+    const SETTINGS: &'static [Setting];
+
+    /// Reads and validates the settings. Every mistake is noted in `values`; what is returned is
+    /// used only if there was none.
+    fn read(values: &mut Values) -> Self;
+}
+
+/// Where dead letters are stored at a broker.
+pub trait Letterbox: Send + Sync + 'static {
+    /// Stores one letter. Returns only when the broker has confirmed that it is stored.
+    ///
+    /// Not cancel-safe: a dropped call may or may not have stored the letter.
+    ///
+    /// # Errors
+    /// The letter is not known to be stored; the caller holds the event and tries again.
+    fn store<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// A dead letter could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);
+
+/// Why a source ended or could not begin, by what an operator has to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The broker cannot be reached or broke off: it heals itself when the broker does.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The broker refuses our credentials or denies what we ask: a person must act. Secret files
+    /// are read again before the next attempt.
+    #[error("{0}")]
+    Refused(String),
+    /// Something else that a fresh connection may mend.
+    #[error("{0}")]
+    Broken(String),
+}
