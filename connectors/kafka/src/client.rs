@@ -13,7 +13,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::meters::Meters;
 
@@ -47,16 +47,20 @@ pub(crate) struct Listener {
     commits: mpsc::UnboundedSender<Committed>,
     meters: Arc<Meters>,
     trouble: Mutex<Option<Trouble>>,
+    troubled: Notify,
 }
 
 /// The last thing that librdkafka complained of, until somebody sees that it is over.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Trouble {
     /// Username or password were refused.
+    #[error("the broker refuses the credentials: {0}")]
     Authentication(String),
     /// TLS could not be agreed on.
+    #[error("TLS cannot be agreed on: {0}")]
     Tls(String),
     /// No broker can be reached.
+    #[error("no broker can be reached: {0}")]
     Unreachable(String),
 }
 
@@ -80,7 +84,7 @@ impl Listener {
         commits: mpsc::UnboundedSender<Committed>,
         meters: Arc<Meters>,
     ) -> Self {
-        Self { rebalances, commits, meters, trouble: Mutex::default() }
+        Self { rebalances, commits, meters, trouble: Mutex::default(), troubled: Notify::new() }
     }
 
     /// What librdkafka complained of last.
@@ -99,7 +103,15 @@ impl Listener {
         if matches!(trouble, Trouble::Unreachable(_)) && last.is_some() {
             return;
         }
+        if last.is_none() {
+            self.troubled.notify_one();
+        }
         *last = Some(trouble);
+    }
+
+    /// Resolves when librdkafka has begun to complain.
+    pub(crate) async fn troubled(&self) {
+        self.troubled.notified().await;
     }
 }
 

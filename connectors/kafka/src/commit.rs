@@ -63,13 +63,14 @@ impl Commits {
     }
 
     /// Commits what has been reported for these partitions, now, and waits until the broker has
-    /// taken it or [`ANSWER`] has passed. Then nothing more is committed for them.
-    pub(crate) async fn finish(&self, partitions: Vec<Partition>) {
+    /// taken it or [`ANSWER`] has passed. Then nothing more is committed for them. `true`: it has
+    /// been taken.
+    pub(crate) async fn finish(&self, partitions: Vec<Partition>) -> bool {
         let (done, told) = oneshot::channel();
         self.send(Request::Flush { partitions: partitions.clone(), done });
-        // Either way what is not committed now is delivered again; that was logged where it failed.
-        let _: Result<_, _> = tokio::time::timeout(ANSWER, told).await;
+        let taken = tokio::time::timeout(ANSWER, told).await.is_ok_and(|told| told.is_ok());
         self.forget(partitions);
+        taken
     }
 
     /// Commits nothing more for these partitions.

@@ -4,9 +4,7 @@
 //! tolerantly as there. File contents (passwords, certificates) are no settings: they are read at
 //! each connect, and the process waits for them to be right.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use connector_core::secret::SecretFile;
@@ -22,8 +20,6 @@ pub(crate) use properties::{Credentials, Files};
 pub struct KafkaConfig {
     /// `host:port`, comma-separated, as librdkafka takes it.
     brokers: String,
-    /// The topics ordered by name; empty: what annotations wish for.
-    pub(crate) topics: Vec<String>,
     pub(crate) group: String,
     pub(crate) initial_offset: InitialOffset,
     max_bytes: i64,
@@ -44,8 +40,6 @@ pub struct KafkaConfig {
     ca_file: Option<PathBuf>,
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
-    /// Our own dead-letter topics: no pattern ever subscribes one. Filled as they are opened.
-    letters: Mutex<BTreeSet<String>>,
 }
 
 /// Where a topic is begun that the group has no position for.
@@ -74,16 +68,9 @@ impl SourceConfig for KafkaConfig {
     const SETTINGS: &'static [Setting] = SETTINGS;
 
     fn read(values: &mut Values) -> Self {
-        let mut brokers = values.list("broker_hosts");
-        if brokers.is_empty() {
-            brokers = values.list("broker_host");
-        }
-        if brokers.is_empty() {
-            brokers.push("kafka:9092".to_owned());
-        }
-        let topics = values.list("topics");
-        for topic in &topics {
-            if let Err(why) = crate::subscription::pattern(topic) {
+        let brokers = values.list("broker_hosts");
+        for topic in values.list("topics") {
+            if let Err(why) = crate::subscription::pattern(&topic) {
                 values.mistake("topics", format!("{topic}: {why}"));
             }
         }
@@ -106,22 +93,20 @@ impl SourceConfig for KafkaConfig {
             "none" => Ordering::None,
             _ => Ordering::Partition,
         };
-        let username_file = secret_file(values, "username_file");
-        let password_file = secret_file(values, "password_file");
+        let username_file = values.secret_file("username_file");
+        let password_file = values.secret_file("password_file");
         if username_file.is_some() != password_file.is_some() {
             let missing = if username_file.is_some() { "password_file" } else { "username_file" };
             values.mistake(missing, "username and password are given together or not at all");
         }
-        let cert_file = values.text("cert_file").map(PathBuf::from);
-        let key_file = values.text("key_file").map(PathBuf::from);
+        let mut path = |name| values.secret_file(name).map(|file| file.path().to_owned());
+        let (ca_file, cert_file, key_file) = (path("ca_file"), path("cert_file"), path("key_file"));
         if cert_file.is_some() != key_file.is_some() {
             let missing = if cert_file.is_some() { "key_file" } else { "cert_file" };
             values.mistake(missing, "a certificate and its key are given together or not at all");
         }
-        let ca_file = values.text("ca_file").map(PathBuf::from);
         Self {
             brokers: brokers.iter().map(|b| with_port(b)).collect::<Vec<_>>().join(","),
-            topics,
             group: values.text("group").unwrap_or_else(|| "faas-group-1".to_owned()),
             initial_offset,
             max_bytes: values.number("max_bytes"),
@@ -141,25 +126,8 @@ impl SourceConfig for KafkaConfig {
             ca_file,
             cert_file,
             key_file,
-            letters: Mutex::default(),
         }
     }
-}
-
-impl KafkaConfig {
-    /// Remembers one of our own dead-letter topics.
-    pub(crate) fn note_letters(&self, topic: &str) {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.to_owned());
-    }
-
-    /// Our own dead-letter topics.
-    pub(crate) fn letters(&self) -> BTreeSet<String> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-fn secret_file(values: &mut Values, name: &'static str) -> Option<SecretFile> {
-    values.text(name).map(|path| SecretFile::new(name, path))
 }
 
 /// A bare host gets Kafka's port.
@@ -184,12 +152,8 @@ const fn ours(name: &'static str, form: Form, default: Option<&'static str>, hel
 }
 
 const SETTINGS: &[Setting] = &[
-    upstream("broker_hosts", &[], Form::List, None,
-        "The brokers to begin with, host:port, separated by commas; a bare host gets :9092. Unset: broker_host, then kafka:9092."),
-    upstream("broker_host", &[], Form::List, None,
-        "The older name of broker_hosts, used when that one is unset."),
-    upstream("topics", &[], Form::List, None,
-        "The topics to consume; one that begins with ^ is a regular expression. A topic that does not exist makes the connector not ready, and is asked for until it does. Unset: every topic that a function's annotation names."),
+    upstream("broker_hosts", &["broker_host"], Form::List, Some("kafka:9092"),
+        "The brokers to begin with, host:port, separated by commas; a bare host gets :9092."),
     upstream("group", &[], Form::Text, Some("faas-group-1"),
         "The consumer group."),
     upstream("initial_offset", &[], Form::Text, Some("oldest"),

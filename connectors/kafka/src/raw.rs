@@ -107,6 +107,21 @@ pub(crate) fn owned_headers<'a>(
     headers
 }
 
+/// The name that the group gave this member; empty while it is in none.
+pub(crate) fn member_id(client: *mut sys::rd_kafka_t) -> String {
+    // SAFETY: the caller passes the pointer of a client that it keeps alive. The text is ours to
+    // free, with the library's own allocator.
+    unsafe {
+        let id = sys::rd_kafka_memberid(client);
+        if id.is_null() {
+            return String::new();
+        }
+        let text = CStr::from_ptr(id).to_string_lossy().into_owned();
+        sys::rd_kafka_mem_free(client, id.cast());
+        text
+    }
+}
+
 /// Gives a running client the credentials for its next connections.
 ///
 /// # Errors
