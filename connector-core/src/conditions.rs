@@ -1,22 +1,317 @@
 //! What is well and what is not: the one place that `/readyz`, the status and the log of an outage
 //! are made from.
+//!
+//! Whoever notices that a part of the process is well or not says so here, as often as it likes;
+//! the log gets one line for each *change*, and one summary a minute while anything is unwell.
+//! Nothing here decides anything: an outage is handled where it is noticed.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// A reason that changes while its subject stays unwell is logged at most this often.
+const REASON_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The conditions of the process. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Conditions(std::sync::Arc<()>);
+#[derive(Clone)]
+pub struct Conditions(Arc<Inner>);
+
+struct Inner {
+    entries: Mutex<BTreeMap<Subject, Entry>>,
+    /// Counts the changes, so that waiters look again.
+    changes: watch::Sender<u64>,
+}
+
+struct Entry {
+    state: State,
+    since: Instant,
+    /// When a line about the present state was last logged.
+    logged: Instant,
+}
 
 /// Which part of the process a condition is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Subject(pub std::borrow::Cow<'static, str>);
+pub struct Subject(pub Cow<'static, str>);
+
+impl Subject {
+    /// A subject that is always there: `gateway`, `broker`.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a subject is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It has never been well yet, as at every start. `/readyz` fails meanwhile.
+    Expected,
+    /// All is well.
+    Well,
+    /// Something is wrong.
+    Unwell {
+        /// What, in one sentence.
+        why: String,
+        /// Whether `/readyz` fails meanwhile.
+        blocks_ready: bool,
+    },
+}
+
+/// One subject with its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// What it is about.
+    pub subject: Subject,
+    /// How it is.
+    pub state: State,
+    /// For how long it has been well, or not. A changed reason begins nothing new.
+    pub lasted: Duration,
+}
 
 impl Conditions {
+    /// No subjects yet: ready.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Inner {
+            entries: Mutex::new(BTreeMap::new()),
+            changes: watch::Sender::new(0),
+        }))
+    }
+
+    /// Notes that the process is not ready before `subject` has been well once. Without effect on
+    /// a subject that is known already.
+    pub fn expect(&self, subject: &Subject) {
+        self.lock()
+            .entry(subject.clone())
+            .or_insert_with(|| Entry::new(State::Expected));
+        self.changed();
+    }
+
     /// Notes that `subject` is well. One log line if it was not.
-    pub fn well(&self, subject: &Subject) {}
+    pub fn well(&self, subject: &Subject) {
+        let lasted = {
+            let mut entries = self.lock();
+            let before = match entries.get(subject) {
+                Some(entry) if entry.state == State::Well => return,
+                Some(entry) => Some((entry.state == State::Expected, entry.since.elapsed())),
+                None => None,
+            };
+            entries.insert(subject.clone(), Entry::new(State::Well));
+            before
+        };
+        self.changed();
+        match lasted {
+            Some((true, _)) => tracing::info!(%subject, "well"),
+            Some((false, lasted)) => {
+                tracing::info!(%subject, lasted = %Rounded(lasted), "well again");
+            }
+            None => {}
+        }
+    }
 
     /// Notes that `subject` is not well, and why. One log line at the change, then a summary at
     /// most once a minute while it lasts. `blocks_ready`: whether `/readyz` fails meanwhile.
-    pub fn unwell(&self, subject: &Subject, why: &str, blocks_ready: bool) {}
+    ///
+    /// `why` should not contain what differs from one attempt to the next: a changed reason is
+    /// news, and logged once a minute.
+    pub fn unwell(&self, subject: &Subject, why: &str, blocks_ready: bool) {
+        let state = State::Unwell {
+            why: why.to_owned(),
+            blocks_ready,
+        };
+        let news = {
+            let mut entries = self.lock();
+            match entries.get_mut(subject) {
+                Some(entry) if entry.state == state => return,
+                Some(
+                    entry @ Entry {
+                        state: State::Unwell { .. },
+                        ..
+                    },
+                ) => {
+                    let new_reason = entry.why() != Some(why);
+                    entry.state = state;
+                    let due = entry.logged.elapsed() >= REASON_INTERVAL;
+                    if new_reason && due {
+                        entry.logged = Instant::now();
+                    }
+                    new_reason && due
+                }
+                _ => {
+                    entries.insert(subject.clone(), Entry::new(state));
+                    true
+                }
+            }
+        };
+        self.changed();
+        if news {
+            tracing::warn!(%subject, why, "not well");
+        }
+    }
 
     /// Forgets `subject`: what it was about is gone.
-    pub fn forget(&self, subject: &Subject) {}
+    pub fn forget(&self, subject: &Subject) {
+        if self.lock().remove(subject).is_some() {
+            self.changed();
+        }
+    }
+
+    /// Every subject, in the order of their names.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Condition> {
+        self.lock()
+            .iter()
+            .map(|(subject, entry)| Condition {
+                subject: subject.clone(),
+                state: entry.state.clone(),
+                lasted: entry.since.elapsed(),
+            })
+            .collect()
+    }
+
+    /// How one subject is; `None` if nothing is known of it.
+    #[must_use]
+    pub fn state(&self, subject: &Subject) -> Option<State> {
+        self.lock().get(subject).map(|entry| entry.state.clone())
+    }
+
+    /// Whether the process is ready.
+    ///
+    /// # Errors
+    /// Every subject that keeps it from being so, and why.
+    pub fn ready(&self) -> Result<(), Vec<(Subject, String)>> {
+        let blocking: Vec<_> = self
+            .lock()
+            .iter()
+            .filter_map(|(subject, entry)| match &entry.state {
+                State::Expected => Some((subject.clone(), "not yet".to_owned())),
+                State::Unwell {
+                    why,
+                    blocks_ready: true,
+                } => Some((subject.clone(), why.clone())),
+                State::Unwell { .. } | State::Well => None,
+            })
+            .collect();
+        if blocking.is_empty() {
+            Ok(())
+        } else {
+            Err(blocking)
+        }
+    }
+
+    /// Waits until `reached` holds of the conditions. It is asked at once, and after each change.
+    ///
+    /// Cancel-safe.
+    pub async fn until(&self, mut reached: impl FnMut(&Self) -> bool) {
+        let mut changes = self.0.changes.subscribe();
+        while !reached(self) {
+            if changes.changed().await.is_err() {
+                // The sender lives as long as `self`.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Logs one summary each `interval` while anything is unwell or still expected. Never ends;
+    /// sleeps while all is well.
+    pub async fn summarise(self, interval: Duration) {
+        loop {
+            self.until(|conditions| conditions.troubles().next().is_some())
+                .await;
+            tokio::time::sleep(interval).await;
+            let troubles: Vec<String> = self.troubles().collect();
+            if !troubles.is_empty() {
+                tracing::warn!(
+                    subjects = troubles.len(),
+                    "still not well: {}",
+                    troubles.join("; ")
+                );
+            }
+        }
+    }
+
+    /// What is to be said about each subject that is not well.
+    fn troubles(&self) -> impl Iterator<Item = String> + use<> {
+        self.snapshot().into_iter().filter_map(|condition| {
+            let Condition {
+                subject,
+                state,
+                lasted,
+            } = condition;
+            let lasted = Rounded(lasted);
+            match state {
+                State::Well => None,
+                State::Expected => Some(format!("{subject} (not yet, {lasted})")),
+                State::Unwell { why, .. } => Some(format!("{subject} ({why}, {lasted})")),
+            }
+        })
+    }
+
+    fn changed(&self) {
+        self.0
+            .changes
+            .send_modify(|changes| *changes = changes.wrapping_add(1));
+    }
+
+    /// No code that holds the lock can leave the map half changed, so poison means nothing here.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Subject, Entry>> {
+        self.0
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Conditions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.snapshot()).finish()
+    }
+}
+
+impl Entry {
+    fn new(state: State) -> Self {
+        let now = Instant::now();
+        Self {
+            state,
+            since: now,
+            logged: now,
+        }
+    }
+
+    fn why(&self) -> Option<&str> {
+        match &self.state {
+            State::Unwell { why, .. } => Some(why),
+            State::Expected | State::Well => None,
+        }
+    }
+}
+
+/// A duration as a log shows it: to the second, below that to the millisecond.
+struct Rounded(Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = if self.0.as_secs() > 0 { 1_000 } else { 1 };
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX) / unit * unit;
+        f.write_str(&crate::settings::format_go_duration(Duration::from_millis(
+            millis,
+        )))
+    }
 }

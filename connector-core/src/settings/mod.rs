@@ -1,13 +1,39 @@
-//! The settings: one descriptive table per connector, from which parser, help and reference are made.
+//! The settings: one descriptive table per connector, from which parser, help and reference are
+//! made.
+//!
+//! Five layers, later ones win: the table's defaults, the source's own defaults, an optional file,
+//! the environment, the flags. Every value travels as the text somebody wrote, together with where
+//! it was written, and is read once, by the form that its row of the table names. All mistakes are
+//! collected, so that an operator sees every one of them at the first start.
+//!
+//! What this module does not do: open a socket, or look into a secret file. What a file contains
+//! is never a mistake of the settings; the process waits for it to be right.
 
-use std::time::Duration;
+mod address;
+mod core;
+mod duration;
+mod flags;
+mod layers;
+mod load;
+mod reading;
+mod render;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use self::core::{ContentType, CoreConfig, LogEncoding, UnmatchedPolicy};
+pub use self::duration::{format_go_duration, parse_go_duration};
+pub use self::load::{Loaded, Outcome, Table, arguments, environment, load};
+pub use self::values::{Mistake, Values, Warning};
 
 /// One setting, as a row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// Its name: the environment variable, the key in the settings file, the long flag.
     pub name: &'static str,
-    /// Other names it answers to: flags of the upstream connector (`username-file`), older names.
+    /// Other names it answers to. All of them are flags (`username-file`); one with an underscore
+    /// is an older name (`broker_host`) and so answers in the environment and the file as well.
     pub aliases: &'static [&'static str],
     /// The default, as it would be written. `None`: unset.
     pub default: Option<&'static str>,
@@ -32,6 +58,8 @@ pub enum Form {
     Number(i64, i64),
     /// A Go duration: `300ms`, `1.5h`, `2h45m`.
     Duration,
+    /// A number of bytes, at least one: `1048576`, `512Ki`, `32Mi`, `1Gi`.
+    Bytes,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// The path of a file whose content is a secret, or key material.
@@ -48,28 +76,3 @@ pub enum Origin {
     /// Ours: read strictly.
     Ours,
 }
-
-/// The values of all settings, as text with their origin; typed by getters that collect mistakes.
-#[derive(Debug)]
-pub struct Values(());
-
-impl Values {
-    /// The text of a setting; `None` when unset, or empty for an upstream name.
-    pub fn text(&mut self, name: &'static str) -> Option<String> { None }
-    /// A list setting: trimmed items, empty ones left out.
-    pub fn list(&mut self, name: &'static str) -> Vec<String> { Vec::new() }
-    /// A flag.
-    pub fn flag(&mut self, name: &'static str) -> bool { false }
-    /// A number within its form's bounds.
-    pub fn number(&mut self, name: &'static str) -> i64 { 0 }
-    /// A duration.
-    pub fn duration(&mut self, name: &'static str) -> Duration { Duration::ZERO }
-    /// A word of the choice.
-    pub fn choice(&mut self, name: &'static str) -> &'static str { "" }
-    /// Notes a mistake about `name` found by the caller: what is wrong and what it takes.
-    pub fn mistake(&mut self, name: &'static str, what: impl Into<String>) {}
-}
-
-/// The settings that all connectors share, validated.
-#[derive(Debug)]
-pub struct CoreConfig {}
