@@ -5,6 +5,8 @@
 
 mod bench;
 mod calls;
+mod gateway;
 mod letters;
 mod order;
+mod platform;
 mod unmatched;

@@ -111,8 +111,26 @@ impl Bench {
         Self::at(url, gateway, settings)
     }
 
+    /// The same with a map that is believed complete only after `left`; every answer is 200.
+    pub(super) async fn incomplete(settings: &[(&str, &str)], left: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let gateway = Gateway::new(|_| super::gateway::status(200));
+        tokio::spawn(Arc::clone(&gateway).serve(listener));
+        Self::complete_after(url, gateway, settings, left)
+    }
+
     /// The same with a gateway that listens elsewhere, or nowhere.
     pub(super) fn at(url: String, gateway: Arc<Gateway>, settings: &[(&str, &str)]) -> Self {
+        Self::complete_after(url, gateway, settings, Duration::ZERO)
+    }
+
+    fn complete_after(
+        url: String,
+        gateway: Arc<Gateway>,
+        settings: &[(&str, &str)],
+        left: Duration,
+    ) -> Self {
         let mut env = vec![("gateway_url".to_owned(), url)];
         env.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let loaded = match settings::load::<ByHand>(Vec::new(), env) {
@@ -130,7 +148,7 @@ impl Bench {
         let probe = crate::gateway::probe(client.clone(), &config);
         let parts = Assembly { config, client, probe, topics, conditions, metrics };
         let intake = assemble::<ByHand>(parts);
-        drop(intake.0.dispatcher.complete_at.set(Instant::now()));
+        drop(intake.0.dispatcher.complete_at.set(Instant::now() + left));
         let letters = Arc::new(Letters::default());
         let letterbox = Arc::clone(&letters);
         intake.0.dispatcher.letters.opens_with(Box::new(move |_| {
