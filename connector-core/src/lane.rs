@@ -316,6 +316,14 @@ impl Slot {
 #[derive(Debug)]
 pub struct Settlement(oneshot::Receiver<Settled>);
 
+#[cfg(test)]
+impl Settlement {
+    /// For tests of what waits for settlements.
+    pub(crate) fn of(told: oneshot::Receiver<Settled>) -> Self {
+        Self(told)
+    }
+}
+
 impl Future for Settlement {
     type Output = Settled;
 
