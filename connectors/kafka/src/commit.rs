@@ -246,14 +246,17 @@ impl Committer {
 
     /// Commits for those who wait for it, and lets go of those whose commit has been taken.
     fn flush(&mut self) {
-        let entries = &self.entries;
-        self.flushes.retain(|(_, done)| !done.is_closed());
-        let (ready, waiting) = std::mem::take(&mut self.flushes).into_iter().partition(|(wanted, _)| {
-            wanted.iter().filter_map(|p| entries.get(p)).all(|entry| entry.wanted == entry.committed)
-        });
-        self.flushes = waiting;
-        for (_, done) in Vec::from_iter::<Vec<(_, oneshot::Sender<()>)>>(ready) {
-            drop(done.send(()));
+        for (wanted, done) in std::mem::take(&mut self.flushes) {
+            let mut entries = wanted.iter().filter_map(|partition| self.entries.get(partition));
+            if done.is_closed() {
+                continue;
+            }
+            if entries.all(|entry| entry.wanted == entry.committed) {
+                // Closed meanwhile: its patience is over.
+                let (Ok(()) | Err(())) = done.send(());
+            } else {
+                self.flushes.push((wanted, done));
+            }
         }
         if !self.flushes.is_empty() {
             self.commit();

@@ -62,42 +62,56 @@ struct Keeper {
     holds: bool,
     consumer: Arc<Consumer>,
     paused: bool,
+    stuck: mpsc::UnboundedSender<Stuck>,
 }
 
 impl Reader {
     /// Runs the lane until it is told to finish, or draining begins. Its standing has then been
     /// reported, and its queue dropped.
-    pub(crate) async fn run(self, tracker: Tracker, report_every: Duration) {
-        let Self { partition, number, queue, lane, intake, commits, mut finish, stuck, .. } = self;
-        let mut alarm = Alarm { stuck: stuck.clone(), partition: partition.clone() };
+    pub(crate) async fn run(mut self, tracker: Tracker, report_every: Duration) {
+        let alarm = Alarm { stuck: self.stuck.clone(), partition: self.partition.clone() };
         let mut keeper = Keeper {
-            partition: partition.clone(),
-            number,
+            partition: self.partition.clone(),
+            number: self.number,
             tracker,
-            commits,
+            commits: self.commits.clone(),
             ticks: tokio::time::interval(report_every),
-            topics: intake.topics(),
-            holds: intake.config().unmatched == UnmatchedPolicy::Hold,
-            consumer: self.consumer,
+            topics: self.intake.topics(),
+            holds: self.intake.config().unmatched == UnmatchedPolicy::Hold,
+            consumer: Arc::clone(&self.consumer),
             paused: false,
+            stuck: self.stuck.clone(),
         };
         keeper.follow_map();
-
+        let mut finish = self.finish.clone();
         let told_to_finish = async {
             tokio::select! {
+                // An error says that the assignment is gone, which ends its lanes.
                 _ = finish.wait_for(Option::is_some) => {}
-                () = lane.ended() => {}
+                () = self.lane.ended() => {}
             }
         };
-        tokio::pin!(told_to_finish);
+        tokio::select! {
+            biased;
+            () = told_to_finish => {}
+            () = self.receive(&mut keeper) => {}
+        }
+        self.lane.end();
+        keeper.finish(&mut self.finish, &self.intake).await;
+        drop(alarm);
+    }
+
+    /// Receives and submits, one record at a time, until it is dropped.
+    ///
+    /// Cancel-safe: a record in hand was never tracked, so the partition's next owner begins with it.
+    async fn receive(&self, keeper: &mut Keeper) {
         loop {
             let receives = !keeper.paused && keeper.tracker.has_room();
             let received = tokio::select! {
                 biased;
-                () = &mut told_to_finish => break,
                 () = keeper.tend() => continue,
                 // Copied at once: a borrowed record pins the fetch that it came with.
-                received = queue.recv(), if receives => received.map(|message| Record::copy(&message)),
+                received = self.queue.recv(), if receives => received.map(|message| Record::copy(&message)),
             };
             let record = match received {
                 Ok(record) => record,
@@ -106,56 +120,44 @@ impl Reader {
                     continue;
                 }
                 Err(error) => {
-                    if let Some(reason) = fatal(&error) {
-                        drop(stuck.send(Stuck(format!(
-                            "{}/{}: {reason}",
-                            partition.topic, partition.number
-                        ))));
-                        (&mut told_to_finish).await;
-                        break;
-                    }
-                    tracing::warn!(topic = %partition.topic, partition = partition.number, %error,
-                        "the broker refuses a fetch; it is tried again");
+                    self.refused(&error);
                     continue;
                 }
             };
             self.meters.consumed.inc();
             self.meters.offset.set(record.offset);
-            let admission = keeper.tracker.admit(|previous| record.place(previous));
-            let place = match admission {
+            let place = match keeper.tracker.admit(|previous| record.place(previous)) {
+                Admission::New(place) => place,
                 Admission::Finished => {
                     self.meters.skipped.inc();
                     continue;
                 }
-                Admission::New(place) => place,
             };
 
-            let slot = lane.slot(record.payload_len());
+            // Kept over everything else that happens: whoever waits longest is served first.
+            let slot = self.lane.slot(record.payload_len());
             tokio::pin!(slot);
             let slot = loop {
                 tokio::select! {
                     biased;
-                    () = &mut told_to_finish => break None,
                     slot = &mut slot => break slot,
                     () = keeper.tend() => {}
                 }
             };
-            // The record in hand was never tracked: the next owner begins with it.
-            let Some(slot) = slot else { break };
-            let event = record.into_event(&partition.topic, partition.number, self.ordering);
+            let Some(slot) = slot else { return };
+            let event = record.into_event(&self.partition.topic, self.partition.number, self.ordering);
             keeper.tracker.track(place, slot.submit(event));
-            if keeper.tracker.halted() {
-                drop(stuck.send(Stuck(format!(
-                    "{}/{}: an event was given back",
-                    partition.topic, partition.number
-                ))));
-            }
         }
+    }
 
-        lane.end();
-        let deadline = *finish.borrow();
-        keeper.finish(deadline, &mut finish, &intake).await;
-        alarm.disarm();
+    /// What the broker refuses is either tried again by the client, or of no more use.
+    fn refused(&self, error: &KafkaError) {
+        let Partition { topic, number } = &self.partition;
+        match fatal(error) {
+            Some(reason) => drop(self.stuck.send(Stuck(format!("{topic}/{number}: {reason}")))),
+            None => tracing::warn!(%topic, partition = number, %error,
+                "the broker refuses a fetch; it is tried again"),
+        }
     }
 }
 
@@ -166,7 +168,11 @@ impl Keeper {
     async fn tend(&mut self) {
         tokio::select! {
             biased;
-            () = self.tracker.settle_next() => {}
+            () = self.tracker.settle_next() => if self.tracker.halted() {
+                // Nothing asked for it: whoever owed the verdict has failed.
+                let Partition { topic, number } = &self.partition;
+                drop(self.stuck.send(Stuck(format!("{topic}/{number}: an event got no verdict"))));
+            },
             _ = self.ticks.tick() => self.report(),
             Ok(()) = self.topics.changed(), if self.holds => self.follow_map(),
         }
@@ -200,11 +206,10 @@ impl Keeper {
     /// Waits for the verdicts of running calls, as long as that is allowed, and reports.
     async fn finish(
         &mut self,
-        deadline: Option<Instant>,
         finish: &mut watch::Receiver<Option<Instant>>,
         intake: &connector_core::Intake,
     ) {
-        let mut deadline = deadline;
+        let mut deadline = *finish.borrow_and_update();
         let cut = async {
             intake.cut().await;
             tokio::time::sleep(AFTER_CUT).await;
@@ -252,14 +257,6 @@ fn fatal(error: &KafkaError) -> Option<String> {
 struct Alarm {
     stuck: mpsc::UnboundedSender<Stuck>,
     partition: Partition,
-}
-
-impl Alarm {
-    fn disarm(&mut self) {
-        // Nobody is told through a channel whose receiver is gone.
-        let (nobody, _) = mpsc::unbounded_channel();
-        self.stuck = nobody;
-    }
 }
 
 impl Drop for Alarm {

@@ -69,6 +69,9 @@ impl Tracker {
 
     /// Whether one more record may be received: whatever finishes, it must fit into the metadata.
     pub(crate) fn has_room(&self) -> bool {
+        if self.halted() {
+            return false;
+        }
         let span = self.next.abs_diff(self.watermark());
         self.tracked < MOST_TRACKED && longest(self.pending.unjudged(), span) <= LIMIT
     }
