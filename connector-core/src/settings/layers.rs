@@ -120,6 +120,10 @@ fn entry(setting: &Setting, figment: &Figment, defaults: &Figment, values: &mut 
             what: wrong,
             takes: takes(setting.form),
         });
+        // What is read from here on is never used, but must not look like a second mistake.
+        if let Some(mut default) = find(defaults, setting.name) {
+            entry.reading = read_given(setting, &mut default).ok();
+        }
         return entry;
     }
     let mut warn = |used: &str| {

@@ -21,9 +21,11 @@ pub struct Values {
 }
 
 /// One setting with the value that won.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) setting: Setting,
     pub(super) given: Option<Given>,
+    /// What it means. Where the value is a mistake: what the default means, to go on with.
     pub(super) reading: Option<Reading>,
     /// The default that holds for this source, as it would be written.
     pub(super) default: Option<String>,
