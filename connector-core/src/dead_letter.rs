@@ -199,5 +199,5 @@ async fn call_with_letter(
 
 /// A moment as RFC 3339 text in UTC, to the millisecond.
 fn rfc3339(at: SystemTime) -> String {
-    crate::log::rfc3339(at)
+    humantime::format_rfc3339_millis(at).to_string()
 }

@@ -148,7 +148,7 @@ fn is_closed(error: &reqwest::Error) -> bool {
 }
 
 /// The deepest cause: the outer layers only repeat that a request failed, and name the URL.
-fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
