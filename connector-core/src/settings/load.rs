@@ -74,17 +74,9 @@ impl Table {
         own: &[Setting],
     ) -> Self {
         let mut rows = own.to_vec();
-        let shared = SHARED
-            .iter()
-            .filter(|row| own.iter().all(|own| own.name != row.name));
+        let shared = SHARED.iter().filter(|row| own.iter().all(|own| own.name != row.name));
         rows.extend(shared.copied());
-        Self {
-            kind,
-            scheme,
-            defaults,
-            rows,
-            own: own.len(),
-        }
+        Self { kind, scheme, defaults, rows, own: own.len() }
     }
 
     /// Every setting, the source's own first.
@@ -119,10 +111,7 @@ pub fn load<S: Source>(
 /// The arguments of this process, without its name.
 #[must_use]
 pub fn arguments() -> Vec<String> {
-    std::env::args_os()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect()
+    std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
 /// The environment of this process. What is not Unicode is no name of ours, and loses what cannot
@@ -131,10 +120,7 @@ pub fn arguments() -> Vec<String> {
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| {
-            Some((
-                name.into_string().ok()?,
-                value.to_string_lossy().into_owned(),
-            ))
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         })
         .collect()
 }
@@ -163,11 +149,7 @@ pub(super) fn load_table<C>(
     if page == Some(Page::Check) {
         return Err(Outcome::Print(render::check(table, &values)));
     }
-    Ok(Loaded {
-        core,
-        source,
-        warnings: values.warnings,
-    })
+    Ok(Loaded { core, source, warnings: values.warnings })
 }
 
 impl<C> Loaded<C> {

@@ -30,11 +30,7 @@ pub(super) fn help(table: &Table) -> String {
     let program = table.program();
     let mut text = version(table);
     text.push('\n');
-    paragraph(
-        &mut text,
-        0,
-        "Calls the OpenFaaS functions whose annotations ask for its events.",
-    );
+    paragraph(&mut text, 0, "Calls the OpenFaaS functions whose annotations ask for its events.");
     line(&mut text, &format!("\nUsage: {program} [flags]\n"));
     paragraph(
         &mut text,
@@ -51,21 +47,15 @@ pub(super) fn help(table: &Table) -> String {
     for (title, rows) in sections(table) {
         line(&mut text, &format!("\n{title}:\n"));
         for setting in rows {
-            let flags: Vec<String> = flags::forms(setting)
-                .iter()
-                .map(|form| format!("-{form}"))
-                .collect();
+            let flags: Vec<String> =
+                flags::forms(setting).iter().map(|form| format!("-{form}")).collect();
             line(&mut text, &format!("  {}", setting.name));
             paragraph(&mut text, 6, &format!("Flags: {}", flags.join(", ")));
             let default = match default(table, setting) {
                 Some(default) => format!("default {default}"),
                 None => "unset by default".to_owned(),
             };
-            paragraph(
-                &mut text,
-                6,
-                &format!("Takes {}; {default}", takes(setting.form)),
-            );
+            paragraph(&mut text, 6, &format!("Takes {}; {default}", takes(setting.form)));
             paragraph(&mut text, 6, setting.help);
         }
     }
@@ -75,12 +65,7 @@ pub(super) fn help(table: &Table) -> String {
 /// The effective settings, one a line, with their origin. Secrets are not shown.
 pub(super) fn check(table: &Table, values: &Values) -> String {
     let mut text = String::new();
-    let width = table
-        .rows
-        .iter()
-        .map(|setting| setting.name.len())
-        .max()
-        .unwrap_or_default();
+    let width = table.rows.iter().map(|setting| setting.name.len()).max().unwrap_or_default();
     for (_, rows) in sections(table) {
         for setting in rows {
             let Some(entry) = values.entries.get(setting.name) else {
@@ -95,10 +80,7 @@ pub(super) fn check(table: &Table, values: &Values) -> String {
                 None => String::new(),
                 Some(given) => format!("  [{}]", given.place),
             };
-            line(
-                &mut text,
-                &format!("{:width$} = {shown}{origin}", setting.name),
-            );
+            line(&mut text, &format!("{:width$} = {shown}{origin}", setting.name));
         }
     }
     if !values.warnings.is_empty() {
@@ -151,10 +133,7 @@ fn sections(table: &Table) -> impl Iterator<Item = (String, &[Setting])> {
 
 /// The default that holds for this source.
 fn default(table: &Table, setting: &Setting) -> Option<&'static str> {
-    let own = table
-        .defaults
-        .iter()
-        .find(|(name, _)| *name == setting.name);
+    let own = table.defaults.iter().find(|(name, _)| *name == setting.name);
     let default = own.map(|&(_, default)| default).or(setting.default)?;
     (!default.is_empty() || setting.origin == Origin::Ours).then_some(default)
 }
