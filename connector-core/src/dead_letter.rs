@@ -1,9 +1,22 @@
 //! What becomes of an event that a function will not answer well.
+//!
+//! Stored means stored: an outcome is a dead letter only once its destination has confirmed it.
+//! While storing fails the event is held and storing is tried again, for ever.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
+use http::{HeaderName, HeaderValue};
+use tracing::error;
+
+use crate::conditions::Subject;
+use crate::dispatch::Dispatcher;
+use crate::headers::{compose, with_attempt};
 use crate::event::{Event, FunctionName};
+use crate::lane::LaneShared;
+use crate::metrics::Called;
+use crate::source::Letterbox;
 
 /// Where dead letters go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,10 +54,150 @@ pub struct Letter {
 
 impl Letter {
     /// What a broker stores beside payload, key and headers: name and value, in this order.
-    /// Names are `X-Dead-Letter-Reason`, `-Status`, `-Error`, `-Attempts`, `-First`, `-Last`,
-    /// `-Function`, `-Position`; times are RFC 3339 in UTC; absent ones are left out.
+    ///
+    /// Times are RFC 3339 in UTC; what is not known is left out.
     #[must_use]
     pub fn notes(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+        let mut notes = vec![("X-Dead-Letter-Reason", self.reason.to_owned())];
+        if let Some(status) = self.status {
+            notes.push(("X-Dead-Letter-Status", status.to_string()));
+        }
+        if !self.error.is_empty() {
+            notes.push(("X-Dead-Letter-Error", self.error.clone()));
+        }
+        notes.push(("X-Dead-Letter-Attempts", self.attempts.to_string()));
+        notes.push(("X-Dead-Letter-First", rfc3339(self.first)));
+        notes.push(("X-Dead-Letter-Last", rfc3339(self.last)));
+        if let Some(function) = &self.function {
+            notes.push(("X-Dead-Letter-Function", function.to_string()));
+        }
+        notes.push(("X-Dead-Letter-Position", self.event.id.to_string()));
+        notes
     }
+}
+
+/// Opens the letterbox of an address at the source's broker.
+pub(crate) type Open = Box<dyn Fn(&str) -> Result<Arc<dyn Letterbox>, String> + Send + Sync>;
+
+/// Stores letters, wherever they go.
+#[derive(Default)]
+pub struct Letters {
+    open: OnceLock<Open>,
+    boxes: Mutex<HashMap<String, Arc<dyn Letterbox>>>,
+}
+
+impl Letters {
+    /// Says how letterboxes are opened. Once, before the first event.
+    pub(crate) fn opens_with(&self, open: Open) {
+        // A second call would be a mistake of ours that changes nothing.
+        drop(self.open.set(open));
+    }
+
+    /// Stores a letter, and tries again until it is stored. `false`: the lane ended first.
+    ///
+    /// A store that runs when the lane ends is not cut before the drain deadline.
+    pub(crate) async fn store(
+        &self,
+        dispatcher: &Dispatcher,
+        lane: &LaneShared,
+        address: &Address,
+        letter: &Letter,
+    ) -> bool {
+        let (subject, to) = match address {
+            Address::Broker(to) => (Subject(format!("dead letters to {to}").into()), to.clone()),
+            Address::Function(to) => (Subject(format!("dead letters to {to}").into()), to.to_string()),
+            // Callers decide about these two before there is a letter.
+            Address::Drop | Address::Hold => return false,
+        };
+        let mut wait = Duration::from_secs(1);
+        loop {
+            let stored = tokio::select! {
+                biased;
+                () = dispatcher.cut.cancelled() => return false,
+                stored = Box::pin(self.store_once(dispatcher, address, letter)) => stored,
+            };
+            match stored {
+                Ok(()) => {
+                    dispatcher.conditions.well(&subject);
+                    let function = letter.function.as_ref().map_or("-", FunctionName::as_str);
+                    dispatcher.metrics.dead_lettered(function, letter.reason);
+                    error!(
+                        topic = &*letter.event.topic, function, event.id = %letter.event.id,
+                        attempts = letter.attempts, error = letter.error, to,
+                        "dead-lettered: {}", letter.reason
+                    );
+                    return true;
+                }
+                Err(why) => dispatcher.conditions.unwell(&subject, &why, true),
+            }
+            tokio::select! {
+                biased;
+                () = lane.ended.cancelled() => return false,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(dispatcher.config.retry.max_wait().max(Duration::from_secs(1)));
+        }
+    }
+
+    async fn store_once(
+        &self,
+        dispatcher: &Dispatcher,
+        address: &Address,
+        letter: &Letter,
+    ) -> Result<(), String> {
+        match address {
+            Address::Broker(to) => {
+                let letterbox = self.letterbox(to)?;
+                letterbox.store(letter).await.map_err(|error| error.to_string())
+            }
+            Address::Function(to) => call_with_letter(dispatcher, to, letter).await,
+            Address::Drop | Address::Hold => Err("not an address to store at".to_owned()),
+        }
+    }
+
+    fn letterbox(&self, to: &str) -> Result<Arc<dyn Letterbox>, String> {
+        let mut boxes = self.boxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = boxes.get(to) {
+            return Ok(Arc::clone(open));
+        }
+        let open = self.open.get().ok_or("this source stores no letters")?;
+        let letterbox = open(to)?;
+        boxes.insert(to.to_owned(), Arc::clone(&letterbox));
+        Ok(letterbox)
+    }
+}
+
+/// A function as destination: always called sync, and only 2xx means stored.
+async fn call_with_letter(
+    dispatcher: &Dispatcher,
+    to: &FunctionName,
+    letter: &Letter,
+) -> Result<(), String> {
+    let function = dispatcher.functions.named(to);
+    let composed = compose(&letter.event, &dispatcher.headers).map_err(|e| e.to_string())?;
+    let mut headers = with_attempt(&composed, 1);
+    for (name, value) in letter.notes() {
+        let visible: String = value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+        if let Ok(value) = HeaderValue::from_str(visible.trim()) {
+            headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?, value);
+        }
+    }
+    let permit = function.gate.enter(&dispatcher.running).await;
+    let began = std::time::Instant::now();
+    let called =
+        dispatcher.invoker.call(&function.sync_url, headers, letter.event.payload.clone()).await;
+    drop(permit);
+    let well = called.as_ref().is_ok_and(|answer| answer.status.is_success());
+    let outcome = if well { Called::Well } else { Called::Retry };
+    function.metrics.called(outcome, began.elapsed());
+    match called {
+        Ok(_) if well => Ok(()),
+        Ok(answer) => Err(format!("{to} answered {}", answer.status.as_u16())),
+        Err(none) => Err(format!("{to}: {none}")),
+    }
+}
+
+/// A moment as RFC 3339 text in UTC, to the millisecond.
+fn rfc3339(at: SystemTime) -> String {
+    crate::log::rfc3339(at)
 }

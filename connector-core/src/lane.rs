@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Held, LaneBytes};
 use crate::conditions::Conditions;
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Dispatcher, HeldTurn};
 use crate::event::Event;
-use crate::metrics::Metrics;
+use crate::metrics::{Came, Metrics};
+use crate::order::Closed;
 use crate::pairs::Pins;
 use crate::settings::CoreConfig;
 use crate::topics::TopicMap;
@@ -52,13 +53,16 @@ pub struct Settled {
     pub verdict: Verdict,
     /// The function's answer, where the publisher waits for one.
     pub reply: Option<Reply>,
-    pub(crate) pins: Pins,
+    /// Kept for its drop, which says that the event is settled.
+    pub(crate) _pins: Pins,
+    pub(crate) _turn: Option<HeldTurn>,
 }
 
 impl Settled {
     /// What a lost or silent verdict reads as.
     pub(crate) fn silence() -> Self {
-        Self { verdict: Verdict::Release { after: None }, reply: None, pins: Pins::default() }
+        let verdict = Verdict::Release { after: None };
+        Self { verdict, reply: None, _pins: Pins::default(), _turn: None }
     }
 }
 
@@ -101,6 +105,29 @@ pub struct LaneOptions {
     pub redelivers: bool,
     /// What an event that no function is mapped to means: see [`Unmatched`].
     pub unmatched: Unmatched,
+    /// A wait before the next attempt is stored in the broker, by releasing with that wait, as
+    /// long as no function has answered the event well.
+    pub stores_waits: bool,
+    /// The next event of a key is called only once this one's [`Settled`] has been dropped, that
+    /// is, once the broker has taken the settlement.
+    pub turn_until_settled: bool,
+}
+
+impl LaneOptions {
+    /// A lane of `window` events, unordered, whose events the broker may deliver again; the rest
+    /// is set by field.
+    #[must_use]
+    pub fn new(name: impl Into<String>, window: NonZeroUsize) -> Self {
+        Self {
+            name: name.into(),
+            ordered: false,
+            window,
+            redelivers: true,
+            unmatched: Unmatched::Topic,
+            stores_waits: false,
+            turn_until_settled: false,
+        }
+    }
 }
 
 /// What it means that nobody is mapped to an event's topic.
@@ -121,7 +148,7 @@ impl Intake {
         let window = Arc::new(Semaphore::new(options.window.get()));
         let ended = self.0.draining.child_token();
         let bytes = self.0.budget.lane();
-        let shared = Arc::new(LaneShared { options, ended });
+        let shared = Arc::new(LaneShared { options, ended, closed: Closed::default() });
         Lane { intake: self.clone(), shared, window, bytes }
     }
 
@@ -182,6 +209,7 @@ pub struct Lane {
 pub(crate) struct LaneShared {
     pub(crate) options: LaneOptions,
     pub(crate) ended: CancellationToken,
+    pub(crate) closed: Closed,
 }
 
 impl Lane {
@@ -240,6 +268,7 @@ impl Lane {
     /// go on; their verdicts still arrive while the lane's `Pending` lives.
     pub fn end(&self) {
         self.shared.ended.cancel();
+        self.intake.0.dispatcher.leave();
     }
 
     /// Resolves when the lane has ended, by [`end`](Self::end) or because draining began.
@@ -250,7 +279,7 @@ impl Lane {
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.shared.ended.cancel();
+        self.end();
     }
 }
 
@@ -268,11 +297,13 @@ impl Slot {
     pub fn submit(mut self, event: Event) -> Settlement {
         self.held.resize(event.payload.len());
         let (tell, hear) = oneshot::channel();
+        self.intake.0.metrics.received();
         self.intake.0.dispatcher.accept(Work {
             event: Arc::new(event),
             lane: self.lane,
             place: Some(Occupied { _permit: self.permit, _held: self.held }),
             tell: Some(tell),
+            metrics: Arc::clone(&self.intake.0.metrics),
         });
         Settlement(hear)
     }
@@ -285,6 +316,14 @@ impl Slot {
 #[derive(Debug)]
 pub struct Settlement(oneshot::Receiver<Settled>);
 
+#[cfg(test)]
+impl Settlement {
+    /// For tests of what waits for settlements.
+    pub(crate) fn of(told: oneshot::Receiver<Settled>) -> Self {
+        Self(told)
+    }
+}
+
 impl Future for Settlement {
     type Output = Settled;
 
@@ -295,12 +334,14 @@ impl Future for Settlement {
 
 /// A submitted event on its way through dispatch: the owing side of a [`Settlement`].
 ///
-/// Dropped without [`settle`](Self::settle), it reads as release, and its slot is free again.
+/// Dropped without [`settle`](Self::settle), by panic or because its lane ended while it waited,
+/// it counts and reads as released, and its slot is free again.
 pub(crate) struct Work {
     pub(crate) event: Arc<Event>,
     pub(crate) lane: Arc<LaneShared>,
     place: Option<Occupied>,
     tell: Option<oneshot::Sender<Settled>>,
+    metrics: Arc<Metrics>,
 }
 
 /// A used slot: its place in the window and its share of the byte budget.
@@ -311,12 +352,22 @@ struct Occupied {
 
 impl Work {
     /// Gives the verdict and frees the slot.
-    pub(crate) fn settle(mut self, settled: Settled) {
-        // The slot first: whoever hears the verdict may at once ask for the slot it freed.
+    pub(crate) fn settle(mut self, came: Came, settled: Settled) {
+        self.tell(came, settled);
+    }
+
+    fn tell(&mut self, came: Came, settled: Settled) {
+        let Some(tell) = self.tell.take() else { return };
+        // The slot and the counters first: whoever hears the verdict may look at either at once.
         self.place = None;
-        if let Some(tell) = self.tell.take() {
-            // Nobody listens once the lane is gone; the outcome is in the pair memory (invariant 7).
-            drop(tell.send(settled));
-        }
+        self.metrics.came(came);
+        // Nobody listens once the lane is gone; the outcome is in the pair memory (invariant 7).
+        drop(tell.send(settled));
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.tell(Came::Released, Settled::silence());
     }
 }

@@ -30,6 +30,7 @@ pub mod conditions;
 pub mod dead_letter;
 pub mod dispatch;
 pub mod event;
+pub mod functions;
 pub mod gateway;
 pub mod headers;
 pub mod hold;

@@ -1,1 +1,288 @@
-//! (to be written)
+//! What is remembered of every (event, function): running, or how it ended.
+//!
+//! A broker may deliver an event again while a call for it still runs, or after it has ended but
+//! before the broker learned of it. The pair memory makes sure that a function is then not called
+//! again (invariant 11): a redelivery joins the running call, or takes over its outcome.
+//!
+//! A pair is 128 bits of a hash over function, event id and stamp: 100,000 of them must fit a
+//! small host, and the strings would not. A collision among so few is less likely than a memory
+//! error.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::event::{Event, FunctionName};
+
+/// How a pair ended. Ordered from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// The function answered well.
+    Delivered,
+    /// Stored at the dead-letter destination.
+    DeadLettered,
+    /// Dropped by policy, counted and logged.
+    Dropped,
+}
+
+/// Outcomes of settled events that are remembered; beyond it, the oldest are forgotten.
+pub const REMEMBERED: usize = 100_000;
+
+type Pair = [u64; 2];
+
+/// The memory of the process.
+#[derive(Debug)]
+pub struct PairMemory {
+    hashers: [RandomState; 2],
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<Pair, Entry>,
+    /// Pairs in the order in which nothing needed them any more. One may stand here more than
+    /// once; `queued` counts, and only the last mention forgets it.
+    forgettable: VecDeque<Pair>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Running(Vec<oneshot::Sender<Outcome>>),
+    Finished { outcome: Outcome, pins: u32, queued: u32 },
+}
+
+/// What a delivery finds when it wants to call a function.
+pub enum Claim {
+    /// Nobody did: call it, then [`Claimed::finish`].
+    Fresh(Claimed),
+    /// A call for an earlier delivery runs; resolves to its outcome. An error: it ended without
+    /// one, claim again.
+    Running(oneshot::Receiver<Outcome>),
+    /// It has ended before.
+    Finished(Outcome, Pin),
+}
+
+impl PairMemory {
+    /// An empty memory that keeps `capacity` settled pairs.
+    #[must_use]
+    pub fn new(capacity: usize) -> Arc<Self> {
+        let hashers = [RandomState::new(), RandomState::new()];
+        Arc::new(Self { hashers, capacity, state: Mutex::default() })
+    }
+
+    /// Claims the pair for a call, or tells what is known of it.
+    #[must_use]
+    pub fn claim(self: &Arc<Self>, event: &Event, function: &FunctionName) -> Claim {
+        let pair = self.pair(event, function);
+        let mut state = self.lock();
+        match state.entries.get_mut(&pair) {
+            None => {
+                state.entries.insert(pair, Entry::Running(Vec::new()));
+                Claim::Fresh(Claimed { memory: Arc::clone(self), pair, open: true })
+            }
+            Some(Entry::Running(waiters)) => {
+                let (tell, hear) = oneshot::channel();
+                waiters.push(tell);
+                Claim::Running(hear)
+            }
+            Some(Entry::Finished { outcome, pins, .. }) => {
+                *pins += 1;
+                Claim::Finished(*outcome, Pin { memory: Arc::clone(self), pair })
+            }
+        }
+    }
+
+    /// How many pairs are remembered, running ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn pair(&self, event: &Event, function: &FunctionName) -> Pair {
+        self.hashers.each_ref().map(|build| {
+            let mut hasher = build.build_hasher();
+            function.hash(&mut hasher);
+            event.id.hash(&mut hasher);
+            event.stamp.hash(&mut hasher);
+            hasher.finish()
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is complete before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unpin(&self, pair: Pair) {
+        let mut state = self.lock();
+        let Some(Entry::Finished { pins, queued, .. }) = state.entries.get_mut(&pair) else {
+            return;
+        };
+        *pins -= 1;
+        if *pins > 0 {
+            return;
+        }
+        *queued += 1;
+        state.forgettable.push_back(pair);
+        while state.forgettable.len() > self.capacity {
+            let Some(oldest) = state.forgettable.pop_front() else { return };
+            let Some(Entry::Finished { pins, queued, .. }) = state.entries.get_mut(&oldest) else {
+                continue;
+            };
+            *queued -= 1;
+            if *pins == 0 && *queued == 0 {
+                state.entries.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// The right to call a function for an event, held by one delivery at a time. Dropped without an
+/// outcome, by release or panic, it lets the next claimant call.
+#[must_use]
+pub struct Claimed {
+    memory: Arc<PairMemory>,
+    pair: Pair,
+    open: bool,
+}
+
+impl Claimed {
+    /// Remembers how it ended and tells everyone who waits for it.
+    pub fn finish(mut self, outcome: Outcome) -> Pin {
+        self.open = false;
+        let ended = Entry::Finished { outcome, pins: 1, queued: 0 };
+        let before = self.memory.lock().entries.insert(self.pair, ended);
+        if let Some(Entry::Running(waiters)) = before {
+            for waiter in waiters {
+                // A waiter that has gone needs no answer.
+                drop(waiter.send(outcome));
+            }
+        }
+        Pin { memory: Arc::clone(&self.memory), pair: self.pair }
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if self.open {
+            self.memory.lock().entries.remove(&self.pair);
+        }
+    }
+}
+
+/// Keeps one outcome from being forgotten while its event is not settled with the broker.
+#[derive(Debug)]
+pub struct Pin {
+    memory: Arc<PairMemory>,
+    pair: Pair,
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.memory.unpin(self.pair);
+    }
+}
+
+/// The pins of one event: one for each function, most often one.
+#[derive(Debug, Default)]
+pub struct Pins {
+    first: Option<Pin>,
+    more: Vec<Pin>,
+}
+
+impl Pins {
+    /// Adds one.
+    pub fn push(&mut self, pin: Pin) {
+        match self.first {
+            None => self.first = Some(pin),
+            Some(_) => self.more.push(pin),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::EventId;
+
+    fn event(id: &str, stamp: u64) -> Event {
+        let mut event = Event::new(EventId::new(id), "t".into(), Bytes::new());
+        event.stamp = (stamp, 0);
+        event
+    }
+
+    fn fresh(claim: Claim) -> Claimed {
+        match claim {
+            Claim::Fresh(claimed) => claimed,
+            Claim::Running(_) => panic!("running"),
+            Claim::Finished(outcome, _) => panic!("finished: {outcome:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redelivery_joins_the_running_call() {
+        let memory = PairMemory::new(10);
+        let f = FunctionName::new("f");
+        let claimed = fresh(memory.claim(&event("a", 0), &f));
+        let Claim::Running(joined) = memory.claim(&event("a", 0), &f) else {
+            panic!("a second delivery must join");
+        };
+        let _pin = claimed.finish(Outcome::DeadLettered);
+        assert_eq!(joined.await, Ok(Outcome::DeadLettered));
+        assert!(matches!(
+            memory.claim(&event("a", 0), &f),
+            Claim::Finished(Outcome::DeadLettered, _)
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_call_without_an_outcome_leaves_the_pair_to_the_next() {
+        let memory = PairMemory::new(10);
+        let f = FunctionName::new("f");
+        let claimed = fresh(memory.claim(&event("a", 0), &f));
+        let Claim::Running(joined) = memory.claim(&event("a", 0), &f) else { panic!("must join") };
+        drop(claimed);
+        assert!(joined.await.is_err());
+        let _claimed = fresh(memory.claim(&event("a", 0), &f));
+    }
+
+    #[test]
+    fn the_same_id_with_another_stamp_is_another_event() {
+        let memory = PairMemory::new(10);
+        let f = FunctionName::new("f");
+        let _pin = fresh(memory.claim(&event("a", 1), &f)).finish(Outcome::Delivered);
+        let _other = fresh(memory.claim(&event("a", 2), &f));
+        let _function = fresh(memory.claim(&event("a", 1), &FunctionName::new("g")));
+    }
+
+    #[test]
+    fn unsettled_pairs_are_never_forgotten_and_settled_ones_oldest_first() {
+        let memory = PairMemory::new(2);
+        let f = FunctionName::new("f");
+        let end = |id: &str| fresh(memory.claim(&event(id, 0), &f)).finish(Outcome::Delivered);
+        let unsettled = end("kept");
+        for id in ["a", "b", "c"] {
+            drop(end(id));
+        }
+        assert_eq!(memory.len(), 3, "kept, b and c");
+        drop(fresh(memory.claim(&event("a", 0), &f)));
+        assert!(matches!(memory.claim(&event("kept", 0), &f), Claim::Finished(..)));
+        // Looked at again, b is young again: d pushes c out.
+        let Claim::Finished(_, again) = memory.claim(&event("b", 0), &f) else { panic!("b") };
+        drop(again);
+        drop(end("d"));
+        assert!(matches!(memory.claim(&event("b", 0), &f), Claim::Finished(..)));
+        drop(unsettled);
+    }
+}

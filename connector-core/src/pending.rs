@@ -238,3 +238,6 @@ impl<P> Pending<P, AnyOrder> {
         judged
     }
 }
+
+#[cfg(test)]
+mod tests;

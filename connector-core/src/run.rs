@@ -1,1 +1,340 @@
-//! (to be written)
+//! The process, from its first line to its exit code.
+//!
+//! The phases stand in [`process`], in order: settings, log, metrics, admin server, first listing,
+//! connect, ready, run, drain, exit code. A connector's `main` is a call of [`run`].
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::admin;
+use crate::budget::Budget;
+use crate::conditions::{Conditions, Subject};
+use crate::dead_letter::{Address, Letters};
+use crate::dispatch::Dispatcher;
+use crate::functions::Functions;
+use crate::gateway::{self, Gateway, Poll};
+use crate::headers::HeaderRules;
+use crate::hold::Holds;
+use crate::invoke::Invoker;
+use crate::lane::{Intake, IntakeInner};
+use crate::log;
+use crate::metrics::Metrics;
+use crate::pairs::{PairMemory, REMEMBERED};
+use crate::permits::Running;
+use crate::platform::{Platform, Probe};
+use crate::settings::{self, CoreConfig, Loaded};
+use crate::source::Source;
+use crate::supervisor::{broker, supervise};
+use crate::topics::{Rules, TopicMap};
+
+/// What a source has, after the drain deadline, to commit what was done and to leave its group.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Runs a connector until it is told to stop.
+///
+/// Exit codes: 0 when everything that ran has ended, 1 when some calls were cut at the drain
+/// deadline, 2 when a second signal aborted the drain, 64 for mistaken settings.
+#[must_use]
+pub fn run<S: Source>() -> ExitCode {
+    let loaded = match settings::load::<S>(settings::arguments(), settings::environment()) {
+        Ok(loaded) => loaded,
+        Err(outcome) => return print(&outcome),
+    };
+    // One thread: calls are spread over connections, not processors, and a second thread costs
+    // more in hand-over than it gains (measured: docs/performance.md).
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return print(&settings::Outcome::Mistakes(format!("cannot start: {error}\n")));
+        }
+    };
+    let code = runtime.block_on(process::<S>(loaded));
+    // Whatever still blocks a thread, such as a name that does not resolve, is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "there is no log yet")]
+fn print(outcome: &settings::Outcome) -> ExitCode {
+    match outcome {
+        settings::Outcome::Print(text) => print!("{text}"),
+        settings::Outcome::Mistakes(text) => eprint!("{text}"),
+    }
+    ExitCode::from(outcome.code())
+}
+
+async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
+    let Loaded { core, source, warnings } = loaded;
+    let (core, source) = (Arc::new(core), Arc::new(source));
+    log::init(&core);
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    announce::<S>(&core);
+    // Fails only when a provider is installed already, which then serves as well.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let mut signals = Signals::new();
+
+    let metrics = Arc::new(Metrics::new(S::KIND, env!("CARGO_PKG_VERSION")));
+    let conditions = Conditions::new();
+    conditions.expect(&gateway::subject(), "the functions have not been listed yet");
+    conditions.expect(&broker(), "not connected yet");
+    tokio::spawn(conditions.clone().summarise(Duration::from_secs(60)));
+
+    let client = match gateway::client::<S>(&core) {
+        Ok(client) => client,
+        // An `https` gateway and no trusted certificates: a person must mend the image.
+        Err(why) => return print(&settings::Outcome::Mistakes(format!("gateway_url: {why}\n"))),
+    };
+    let (publish, topics) = watch::channel(Arc::new(TopicMap::empty()));
+    let rules = Rules::of::<S>(&core);
+    let gateway = Gateway::new(client.clone(), &core);
+    let intake = assemble::<S>(Assembly {
+        config: Arc::clone(&core),
+        client,
+        probe: gateway.probe(),
+        topics,
+        conditions,
+        metrics,
+    });
+    tokio::spawn(serve_admin(intake.clone()));
+    let poll = Poll::new(gateway, rules, publish, intake.clone());
+    let mut listed = poll.listed();
+    tokio::spawn(poll.run());
+    tokio::select! {
+        () = signals.next() => return ExitCode::SUCCESS,
+        // The first map comes before the first event.
+        _ = listed.wait_for(|listed| *listed) => {}
+    }
+    let complete = Instant::now() + core.unmap_after;
+    drop(intake.0.dispatcher.complete_at.set(complete));
+
+    let opens = (Arc::clone(&source), intake.clone());
+    let open = move |address: &str| S::letterbox(&opens.0, &opens.1, address);
+    intake.0.dispatcher.letters.opens_with(Box::new(open));
+    let supervisor = tokio::spawn(supervise::<S>(source, intake.clone()));
+    signals.next().await;
+    drain(&intake, supervisor, &mut signals).await
+}
+
+/// What a process is put together from.
+pub(crate) struct Assembly {
+    pub(crate) config: Arc<CoreConfig>,
+    pub(crate) client: reqwest::Client,
+    pub(crate) probe: Probe,
+    pub(crate) topics: watch::Receiver<Arc<TopicMap>>,
+    pub(crate) conditions: Conditions,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Puts together what stands between a source and the gateway, and starts what it needs.
+pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
+    let Assembly { config, client, probe, topics, conditions, metrics } = parts;
+    let running = Running::new(config.max_inflight);
+    metrics.calls_limit.set(i64::try_from(config.max_inflight).unwrap_or(i64::MAX));
+    let (platform, questions) = Platform::new(probe, conditions.clone());
+    tokio::spawn(questions);
+    let cut = CancellationToken::new();
+    let dispatcher = Arc::new(Dispatcher {
+        topics: topics.clone(),
+        keys: Arc::default(),
+        pairs: PairMemory::new(REMEMBERED),
+        holds: Arc::new(Holds::new(conditions.clone())),
+        platform,
+        functions: Functions::new(
+            config.gateway(),
+            config.function_concurrency,
+            running.clone(),
+            Arc::clone(&metrics),
+        ),
+        running,
+        invoker: Invoker::new(client, config.upstream_timeout),
+        headers: HeaderRules::of::<S>(&config),
+        letters: Letters::default(),
+        conditions: conditions.clone(),
+        metrics: Arc::clone(&metrics),
+        tasks: TaskTracker::new(),
+        cut: cut.clone(),
+        complete_at: OnceLock::new(),
+        config: Arc::clone(&config),
+    });
+    tokio::spawn(follow(Arc::clone(&dispatcher), topics.clone()));
+    Intake(Arc::new(IntakeInner {
+        budget: Budget::new(config.buffer_bytes),
+        dispatcher,
+        topics,
+        conditions,
+        metrics,
+        draining: CancellationToken::new(),
+        cut,
+        config,
+    }))
+}
+
+/// Lets limits and holds follow the map.
+async fn follow(dispatcher: Arc<Dispatcher>, mut topics: watch::Receiver<Arc<TopicMap>>) {
+    loop {
+        let map = Arc::clone(&topics.borrow_and_update());
+        dispatcher.functions.follow(&map);
+        dispatcher.holds.forget(|topic, function| {
+            !map.functions(topic).iter().any(|mapping| mapping.function == *function)
+        });
+        if topics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Nothing new is received; what waits is released; what runs has until the drain deadline.
+async fn drain(intake: &Intake, supervisor: JoinHandle<()>, signals: &mut Signals) -> ExitCode {
+    let IntakeInner { dispatcher, draining, cut, config, conditions, .. } = &*intake.0;
+    info!(running = dispatcher.running.now(), "draining");
+    conditions.unwell(&Subject("process".into()), "draining", true);
+    draining.cancel();
+    dispatcher.leave();
+    dispatcher.tasks.close();
+    let ended = async {
+        // A panic of the supervisor ends it as well.
+        drop(supervisor.await);
+        dispatcher.tasks.wait().await;
+    };
+    tokio::pin!(ended);
+    let in_time = tokio::select! {
+        in_time = timeout(config.drain_timeout, &mut ended) => in_time.is_ok(),
+        () = signals.next() => return abort(),
+    };
+    if in_time {
+        info!("drained");
+        return ExitCode::SUCCESS;
+    }
+    warn!(cut = dispatcher.running.now(), "the drain deadline has passed, cutting what runs");
+    cut.cancel();
+    tokio::select! {
+        _ = timeout(LEAVE_TIMEOUT, ended) => ExitCode::from(1),
+        () = signals.next() => abort(),
+    }
+}
+
+fn abort() -> ExitCode {
+    warn!("a second signal: aborting");
+    ExitCode::from(2)
+}
+
+fn announce<S: Source>(core: &CoreConfig) {
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        gateway = core.gateway_url,
+        topics = core.topics.join(","),
+        asynchronous = core.asynchronous,
+        rebuild_interval = ?core.rebuild_interval,
+        max_inflight = core.max_inflight,
+        "{}-connector",
+        S::KIND
+    );
+    if core.dead_letter == Address::Drop {
+        warn!(
+            "dead_letter=drop: an event that a function refuses or keeps failing is dropped, \
+             counted and logged; set dead_letter to keep it"
+        );
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals(Option<(Signal, Signal)>);
+
+impl Signals {
+    fn new() -> Self {
+        let both = signal(SignalKind::terminate())
+            .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+        if let Err(error) = &both {
+            warn!(%error, "signals cannot be caught: the process will be killed, not drained");
+        }
+        Self(both.ok())
+    }
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        let Some((terminate, interrupt)) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+async fn serve_admin(intake: Intake) {
+    let port = intake.config().admin_port;
+    let (metrics, conditions) = (intake.clone(), intake.conditions().clone());
+    let status = intake;
+    admin::serve(
+        port,
+        conditions,
+        Arc::new(move || metrics.page()),
+        Arc::new(move || status.status()),
+    )
+    .await;
+}
+
+impl Intake {
+    /// The text of `/metrics`; gauges that nobody keeps up to date are read now.
+    fn page(&self) -> String {
+        let inner = &*self.0;
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        inner.metrics.buffer_bytes.set(count(inner.budget.used()));
+        inner.metrics.holds.set(count(inner.dispatcher.holds.list().len()));
+        inner.metrics.platform_down.set(i64::from(!inner.dispatcher.platform.is_up()));
+        inner.metrics.map_functions.set(count(inner.topics.borrow().functions_count()));
+        inner.metrics.encode()
+    }
+
+    /// What `/status` shows.
+    fn status(&self) -> serde_json::Value {
+        let inner = &*self.0;
+        let map = Arc::clone(&inner.topics.borrow());
+        let topics: Vec<_> = map
+            .wishes()
+            .iter()
+            .map(|wish| {
+                let functions: Vec<_> = wish.functions.iter().map(|f| f.as_str()).collect();
+                json!({ "topic": &*wish.item, "functions": functions })
+            })
+            .collect();
+        let skipped: Vec<_> = map
+            .skipped()
+            .iter()
+            .map(|s| json!({ "function": s.function.as_str(), "item": &*s.item, "why": &*s.why }))
+            .collect();
+        let held: Vec<_> = inner
+            .dispatcher
+            .holds
+            .list()
+            .into_iter()
+            .map(|(topic, function, hold)| {
+                json!({ "topic": &*topic, "function": function.as_str(), "why": hold.why,
+                        "since": log::rfc3339(hold.since) })
+            })
+            .collect();
+        json!({
+            "draining": self.is_draining(),
+            "conditions": inner.conditions.snapshot(),
+            "topics": topics,
+            "skipped": skipped,
+            "held": held,
+            "running": inner.dispatcher.running.now(),
+            "max_inflight": inner.dispatcher.running.limit(),
+            "buffer_bytes": { "used": inner.budget.used(), "limit": inner.budget.limit() },
+        })
+    }
+}

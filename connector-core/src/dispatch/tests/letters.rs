@@ -1,0 +1,207 @@
+//! Dead letters and holds.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::bench::{Bench, event, submit};
+use super::gateway::{Act, slow, status};
+use crate::lane::Verdict;
+
+const TO_TOPIC: (&str, &str) = ("dead_letter", "topic:dead");
+
+#[tokio::test(start_paused = true)]
+async fn an_event_refused_for_good_is_dead_lettered_at_once() {
+    let bench = Bench::new(&[TO_TOPIC], |_| Act::Answer(400, vec![], "no such user\nat all")).await;
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    assert_eq!(bench.gateway.calls_of("f").len(), 1);
+    let letters = bench.letters.stored();
+    assert_eq!(letters.len(), 1);
+    assert_eq!((letters[0].reason, letters[0].status, letters[0].attempts), ("refused", Some(400), 1));
+    assert_eq!(letters[0].error, "status 400: no such user");
+    assert_eq!(&*letters[0].event.payload, b"1");
+    assert_eq!(bench.came("dead_lettered"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_keeps_failing_is_dead_lettered_after_its_attempts() {
+    let bench = Bench::new(&[TO_TOPIC, ("max_retry_attempts", "2")], |_| status(500)).await;
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    assert_eq!(bench.gateway.calls_of("f").len(), 3);
+    let letter = &bench.letters.stored()[0];
+    assert_eq!((letter.reason, letter.attempts), ("exhausted", 3));
+    assert!(letter.notes().iter().any(|(n, v)| *n == "X-Dead-Letter-Function" && v == "f"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn annotations_of_the_function_win() {
+    let bench = Bench::new(&[("max_retry_attempts", "9")], |_| status(418)).await;
+    bench.map(&[(
+        "f",
+        "t",
+        &[
+            ("com.openfaas.retry.attempts", "1"),
+            ("com.openfaas.retry.codes", "418"),
+            ("connector.dead-letter", "topic:mine"),
+        ],
+    )]);
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    assert_eq!(bench.gateway.calls_of("f").len(), 2);
+    assert_eq!(bench.letters.stored().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_held_until_its_letter_is_stored() {
+    let bench = Bench::new(&[TO_TOPIC], |_| status(400)).await;
+    bench.letters.refuses.store(true, Ordering::Relaxed);
+    let lane = bench.lane(|_| {});
+    let settlement = submit(&lane, event("1", None)).await;
+    tokio::pin!(settlement);
+    bench.until("storing is tried again", |b| b.letters.tried.load(Ordering::Relaxed) > 5).await;
+    assert!(futures_util::poll!(settlement.as_mut()).is_pending());
+    assert!(bench.unready().contains("the topic refuses"), "{}", bench.unready());
+    bench.letters.refuses.store(false, Ordering::Relaxed);
+    assert_eq!(settlement.await.verdict, Verdict::Done);
+    assert!(!bench.unready().contains("the topic refuses"));
+    assert_eq!(bench.gateway.calls_of("f").len(), 1, "the function is not called again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_letter_is_not_stored_is_released_with_its_lane() {
+    let bench = Bench::new(&[TO_TOPIC], |_| status(400)).await;
+    bench.letters.refuses.store(true, Ordering::Relaxed);
+    let lane = bench.lane(|_| {});
+    let settlement = submit(&lane, event("1", None)).await;
+    bench.until("storing is tried", |b| b.letters.tried.load(Ordering::Relaxed) > 1).await;
+    lane.end();
+    assert_eq!(settlement.await.verdict, Verdict::Release { after: None });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_can_take_the_letters() {
+    let bench = Bench::new(&[("dead_letter", "function:undertaker")], |seen| {
+        match (&*seen.function, seen.nth) {
+            ("undertaker", 0) => status(500),
+            ("undertaker", _) => status(202),
+            _ => status(400),
+        }
+    })
+    .await;
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    let calls = bench.gateway.calls_of("undertaker");
+    assert_eq!(calls.len(), 2, "until it is stored");
+    assert_eq!(calls[1].path, "/function/undertaker");
+    assert_eq!(calls[1].header("x-dead-letter-reason"), "refused");
+    assert_eq!(&*calls[1].body, b"1");
+    assert_eq!(bench.came("dead_lettered"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_never_gets_its_own_letters() {
+    let bench = Bench::new(&[("dead_letter", "function:f")], |_| status(400)).await;
+    let lane = bench.lane(|_| {});
+    let _waits = submit(&lane, event("1", None)).await;
+    bench.until("it is held", |b| b.unready().contains("to itself")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_hold_the_topic_waits_and_is_tried_now_and_then() {
+    let settings = [("dead_letter", "hold"), ("max_retry_wait", "60s")];
+    let bench = Bench::new(&settings, |seen| status(if seen.nth < 4 { 400 } else { 200 })).await;
+    let lane = bench.lane(|_| {});
+    let first = submit(&lane, event("1", None)).await;
+    bench.until("it is held", |b| b.unready().contains("t => f: refused")).await;
+    let second = submit(&lane, event("2", None)).await;
+    assert_eq!(first.await.verdict, Verdict::Done);
+    assert_eq!(second.await.verdict, Verdict::Done);
+    let calls = bench.gateway.calls_of("f");
+    let waits: Vec<u64> = calls.windows(2).map(|w| (w[1].at - w[0].at).as_secs()).collect();
+    assert_eq!(waits[..4], [60, 60, 60, 60], "one call each max_retry_wait");
+    assert_eq!(calls.len(), 6);
+    assert_eq!(bench.unready().find("t => f"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_dead_letters_holds_the_topic() {
+    let settings = [TO_TOPIC, ("dead_letter_limit", "3"), ("max_retry_wait", "10s")];
+    let bench = Bench::new(&settings, |seen| status(if seen.nth < 5 { 400 } else { 200 })).await;
+    let lane = bench.lane(|_| {});
+    for n in 0..3 {
+        assert_eq!(submit(&lane, event(&n.to_string(), None)).await.await.verdict, Verdict::Done);
+    }
+    let fourth = submit(&lane, event("4", None)).await;
+    bench.until("it is held", |b| b.unready().contains("3 dead letters in a row")).await;
+    assert_eq!(fourth.await.verdict, Verdict::Done);
+    assert_eq!(bench.letters.stored().len(), 3);
+    assert_eq!((bench.came("dead_lettered"), bench.came("delivered")), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistake_of_set_up_holds_the_topic_and_costs_no_attempt() {
+    for (wrong, why) in [
+        (Act::Answer(302, vec![("location", "/ui")], ""), "status 302"),
+        (status(405), "status 405"),
+        (Act::Answer(401, vec![("www-authenticate", "Basic")], "no"), "status 401"),
+    ] {
+        let settings = [("max_retry_attempts", "0"), ("max_retry_wait", "5s")];
+        let act = wrong.clone();
+        let bench = Bench::new(&settings, move |seen| match seen.nth {
+            0..3 => act.clone(),
+            _ => status(200),
+        })
+        .await;
+        let lane = bench.lane(|_| {});
+        let settlement = submit(&lane, event("1", None)).await;
+        bench.until("it is held", |b| b.unready().contains(why)).await;
+        assert_eq!(settlement.await.verdict, Verdict::Done);
+        assert_eq!(bench.came("delivered"), 1);
+        assert_eq!(bench.unready().find(why), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_route_for_asynchronous_calls_holds_the_topic() {
+    let settings = [("asynchronous_invocation", "true"), ("max_retry_wait", "5s")];
+    let bench = Bench::new(&settings, |seen| match seen.nth {
+        0 => Act::Answer(404, vec![], "404 page not found"),
+        _ => status(202),
+    })
+    .await;
+    let lane = bench.lane(|_| {});
+    let settlement = submit(&lane, event("1", None)).await;
+    bench.until("it is held", |b| b.unready().contains("no route for asynchronous calls")).await;
+    assert_eq!(settlement.await.verdict, Verdict::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_topic_does_not_hold_another() {
+    let bench = Bench::new(&[("max_retry_wait", "300s")], |seen| match &*seen.function {
+        "held" => status(405),
+        _ => slow(Duration::from_millis(1)),
+    })
+    .await;
+    bench.map(&[("held", "t", &[]), ("free", "u", &[])]);
+    let lane = bench.lane(|_| {});
+    let _held = submit(&lane, event("1", None)).await;
+    bench.until("it is held", |b| b.unready().contains("405")).await;
+    let mut other = event("2", None);
+    other.topic = "u".into();
+    assert_eq!(submit(&lane, other).await.await.verdict, Verdict::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_no_gateway_takes_are_the_events_fault() {
+    let bench = Bench::new(&[TO_TOPIC], |_| status(200)).await;
+    let lane = bench.lane(|_| {});
+    let mut event = event("1", None);
+    event.attributes.push(crate::Attribute {
+        name: bytes::Bytes::from_static(b"huge"),
+        value: Some(bytes::Bytes::from(vec![b'x'; 2 << 20])),
+    });
+    assert_eq!(submit(&lane, event).await.await.verdict, Verdict::Done);
+    assert_eq!(bench.letters.stored()[0].reason, "too_large");
+    assert!(bench.gateway.calls_of("f").is_empty());
+}

@@ -1,0 +1,31 @@
+//! A client that follows nothing, trusts nobody and uses no proxy.
+
+use std::sync::Once;
+
+use dev_gateway::{Config, DevGateway};
+use reqwest::redirect::Policy;
+
+pub(crate) fn client() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .expect("installed once");
+    });
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .redirect(Policy::none())
+        .build()
+        .expect("a client without surprises")
+}
+
+pub(crate) async fn start() -> DevGateway {
+    start_with(Config::default()).await
+}
+
+pub(crate) async fn start_with(config: Config) -> DevGateway {
+    DevGateway::start(config)
+        .await
+        .expect("a gateway on a free port")
+}
