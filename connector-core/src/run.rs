@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use reqwest::Url;
+use http::HeaderName;
+use reqwest::{Client, Url};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -25,11 +25,11 @@ use crate::dead_letter::{Address, Letters};
 use crate::dispatch::Dispatcher;
 use crate::functions::Functions;
 use crate::gateway::{self, Gateway, GatewayOptions, Progress, poll};
-use crate::headers::{ContentType, HeaderRules};
+use crate::headers::HeaderRules;
 use crate::hold::Holds;
 use crate::invoke::Invoker;
 use crate::lane::{Intake, IntakeInner};
-use crate::log;
+use crate::log::{self, Chain};
 use crate::metrics::Metrics;
 use crate::pairs::{PairMemory, REMEMBERED};
 use crate::permits::Running;
@@ -92,10 +92,13 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     conditions.expect(&broker());
     tokio::spawn(conditions.clone().summarise(Duration::from_secs(60)));
 
-    let client = match gateway::client(&core) {
+    let client = match client::<S>(&core) {
         Ok(client) => client,
         // An `https` gateway and no trusted certificates: a person must mend the image.
-        Err(why) => return print(&settings::Outcome::Mistakes(format!("gateway_url: {why}\n"))),
+        Err(error) => {
+            let why = format!("gateway_url: {}\n", Chain(&error));
+            return print(&settings::Outcome::Mistakes(why));
+        }
     };
     let gateway = Gateway::new(client.clone(), GatewayOptions::new(&core));
     let (map, polling) = poll(gateway, rules::<S>(&core), &core, conditions.clone());
@@ -291,6 +294,12 @@ fn gateway_url(config: &CoreConfig) -> Url {
     config.gateway_url.parse().expect("the settings accept only a URL")
 }
 
+/// The client for everything that goes to the gateway.
+pub(crate) fn client<S: Source>(config: &CoreConfig) -> reqwest::Result<Client> {
+    let rules = header_rules::<S>(config);
+    gateway::client(&config.gateway_url, rules.user_agent(), config.max_inflight)
+}
+
 pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
     Rules {
         kind: S::KIND,
@@ -302,15 +311,8 @@ pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
 }
 
 fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
-    let asked = config.content_type.configured.as_deref();
-    // The settings have checked both texts; what no header can carry would not be sent.
-    let content_type = ContentType::parse(asked).unwrap_or(ContentType::Message);
-    let rules = HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, content_type);
-    let fallback = config.content_type.fallback.as_deref();
-    match fallback.and_then(|text| HeaderValue::from_str(text).ok()) {
-        Some(fallback) => rules.default_content_type(fallback),
-        None => rules,
-    }
+    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &config.content_type)
+        .reserve(S::OWN_HEADERS.iter().map(|name| HeaderName::from_static(name)))
 }
 
 impl Intake {

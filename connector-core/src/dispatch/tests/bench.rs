@@ -20,7 +20,7 @@ use crate::event::{Event, EventId, FunctionName, OrderKey};
 use crate::lane::{Intake, Lane, LaneOptions, Settlement};
 use crate::metrics::Metrics;
 use crate::gateway::Progress;
-use crate::run::{Assembly, assemble, rules};
+use crate::run::{Assembly, assemble, client, rules};
 use crate::settings::{self, Setting, Values};
 use crate::source::{Letterbox, Source, SourceConfig, SourceError, StoreError};
 use crate::topics::{Catalog, Function, Pattern, Rules, TopicMap};
@@ -141,7 +141,7 @@ impl Bench {
         let config = Arc::new(loaded.core);
         // Another test of this process may have installed it.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = crate::gateway::client(&config).expect("a client");
+        let client = client::<ByHand>(&config).expect("a client");
         let rules = rules::<ByHand>(&config);
         let (publish, topics) = watch::channel(Arc::new(TopicMap::empty()));
         let metrics = Arc::new(Metrics::new("test", "0.0.0"));
