@@ -42,10 +42,12 @@ release: need ## Build the connectors as they are shipped, one by one, into targ
 check: need $(DENY) ## Check format, lints, dependencies, scripts, and that generated files are current
 	cargo fmt --all --check
 	$(DEV) cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(DENY) --all-features --locked check bans licenses sources
+	$(DENY) --all-features --locked check --hide-inclusion-graph bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo "shellcheck is not installed: skipped"; fi
-	$(DEV) cargo test --locked --workspace --quiet golden || { echo "run: make bless, and look at what changed"; exit 1; }
+	@mkdir -p var
+	$(DEV) cargo test --locked --workspace golden >var/golden.log 2>&1 || { \
+	  cat var/golden.log; echo "if a generated file is out of date run: make bless, and look at what changed"; exit 1; }
 
 .PHONY: test
 test: need ## Run every test; fetches, starts and stops the brokers it needs

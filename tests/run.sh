@@ -26,12 +26,11 @@ log=var/test.log
 result=0
 cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || result=$?
 
-echo
 # Colours would hide the lines from the count.
 totals=$(sed 's/\x1b\[[0-9;]*m//g' "$log" | awk '
   /^test result:/ { passed += $4; failed += $6; ignored += $8 }
   END { printf "%d passed, %d failed, %d skipped", passed, failed, ignored }')
-grep -a '^test result:' <(sed 's/\x1b\[[0-9;]*m//g' "$log") || true
+echo
 echo "$totals"
 if [ "$result" -ne 0 ]; then
   echo "tests failed; the whole output is in $log" >&2
