@@ -75,7 +75,7 @@ bench: need ## Measure throughput, latency, memory and start
 
 .PHONY: clean
 clean: ## Stop our brokers; remove what was built, fetched and written
-	@for script in $(filter-out %/broker.sh,$(wildcard tests/brokers/*.sh)); do $$script down; done
+	@for script in $(filter-out %/broker.sh,$(wildcard tests/brokers/*.sh)); do $$script down --all; done
 	cargo clean
 	rm -rf var
 

@@ -29,7 +29,7 @@ usage: ${0##*/} VERB [--name NAME] [--port PORT] [--set KEY=VALUE]...
   down     stop the broker if this checkout started it; its data stays
   status   print KIND, NAME, STATE (running, stopped, down, foreign), STARTED, PID, PORT, ADDRESS, DIR, LOG as KEY=VALUE;
            exit 0 only when the broker serves its clients
-  wipe     down, then remove the broker's data
+  wipe     down, then remove the broker's data; down and wipe take --all, for every broker of this checkout
   tool     run one of the broker's own tools: ${0##*/} tool [--name NAME] TOOL ARGUMENT...
 
 The broker without a name is the shared one, at port $default_port unless ${kind^^}_PORT says otherwise. One with a name is
@@ -42,11 +42,12 @@ EOF
 broker_main() {
   local verb=${1:-}
   [ $# -eq 0 ] || shift
-  name=shared port='' settings=()
+  name=shared port='' settings=() all=no
   while [ $# -gt 0 ]; do
     case $1 in
       --name) name=${2:?--name needs a value}; shift 2 ;;
       --port) port=${2:?--port needs a value}; shift 2 ;;
+      --all) all=yes; shift ;;
       --set) settings+=("${2:?--set needs KEY=VALUE}"); shift 2 ;;
       *) break ;;
     esac
@@ -56,6 +57,13 @@ broker_main() {
   [ "$verb" = tool ] || [ $# -eq 0 ] || { broker_usage >&2; exit 64; }
 
   home=$root/var/$kind
+  if [ "$all" = yes ]; then
+    [[ $verb =~ ^(down|wipe)$ ]] || die "--all goes with down and wipe"
+    for dir in "$home"/brokers/*/; do
+      [ ! -d "$dir" ] || "$0" "$verb" --name "$(basename "$dir")"
+    done
+    return
+  fi
   dir=$home/brokers/$name
   log=$dir/broker.log
   started=no
