@@ -20,11 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
+use crate::conditions::Conditions;
 use crate::dead_letter::{Address, Letter, Letters};
 use crate::event::FunctionName;
 use crate::functions::Functions;
 use crate::gateway::Progress;
-use crate::conditions::Conditions;
 use crate::headers::HeaderRules;
 use crate::hold::Holds;
 use crate::invoke::Invoker;

@@ -102,10 +102,7 @@ impl Default for Config {
 impl Credentials {
     /// A user and a password.
     pub fn new(user: &str, password: &str) -> Self {
-        Self {
-            user: user.to_owned(),
-            password: password.to_owned(),
-        }
+        Self { user: user.to_owned(), password: password.to_owned() }
     }
 }
 
@@ -148,10 +145,9 @@ impl DevGateway {
             ..Platform::default()
         };
         let listener = bind(config.listen).await?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let ended = CancellationToken::new();
         let state = Arc::new(State {
             address,
@@ -322,10 +318,7 @@ struct Uptime {
 
 impl Uptime {
     fn new(ended: &CancellationToken) -> Self {
-        Self {
-            stop: ended.child_token(),
-            tracker: TaskTracker::new(),
-        }
+        Self { stop: ended.child_token(), tracker: TaskTracker::new() }
     }
 }
 
@@ -343,25 +336,16 @@ impl State {
     }
 
     pub(crate) fn platform_mut(&self) -> RwLockWriteGuard<'_, Platform> {
-        self.platform
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.platform.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_credentials(&self, credentials: Option<Credentials>) {
-        *self
-            .credentials
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = credentials;
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
     }
 
     /// Whether these, from an `Authorization` header, are the credentials asked for.
     pub(crate) fn admits(&self, given: Option<&Credentials>) -> bool {
-        match &*self
-            .credentials
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        match &*self.credentials.read().unwrap_or_else(PoisonError::into_inner) {
             Some(wanted) => given == Some(wanted),
             None => true,
         }
@@ -377,11 +361,7 @@ impl State {
     /// functions as they are.
     pub(crate) fn refresh_stack(&self) {
         let Some(stack) = &self.stack else { return };
-        match stack
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .read_if_changed()
-        {
+        match stack.lock().unwrap_or_else(PoisonError::into_inner).read_if_changed() {
             Ok(Some(functions)) => self.catalog_mut().replace_stack(functions),
             Ok(None) => {}
             Err(error) => tracing::warn!(
@@ -417,17 +397,12 @@ impl State {
     }
 
     fn uptime(&self) -> Uptime {
-        self.uptime
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.uptime.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
 /// Functions that are called without having been listed anew also follow the file within a second.
@@ -444,10 +419,7 @@ async fn watch_stack(state: Arc<State>) {
 async fn wait_for_more(counter: &watch::Sender<u64>, more: u64, what: &str) {
     let mut counter = counter.subscribe();
     let wanted = *counter.borrow() + more;
-    if tokio::time::timeout(PATIENCE, counter.wait_for(|count| *count >= wanted))
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(PATIENCE, counter.wait_for(|count| *count >= wanted)).await.is_err() {
         panic!("waited {PATIENCE:?} for {more} more {what}");
     }
 }

@@ -118,10 +118,7 @@ pub(crate) async fn queue(
         Ok(arrived) => arrived,
         Err(refusal) => return Ok(*refusal),
     };
-    let callback = match arrived
-        .headers
-        .get(CALLBACK_URL)
-        .map(|url| Uri::try_from(url.as_bytes()))
+    let callback = match arrived.headers.get(CALLBACK_URL).map(|url| Uri::try_from(url.as_bytes()))
     {
         Some(Err(error)) => return Ok(text(StatusCode::BAD_REQUEST, error.to_string())),
         Some(Ok(url)) => Some(url),
@@ -152,9 +149,8 @@ async fn run_queued(state: Arc<State>, mut arrived: Arrived, callback: Option<Ur
     arrived.headers.append(START_TIME, nanos_value());
     let started = Instant::now();
     let function = state.catalog().get(&arrived.qualified);
-    let met = function
-        .as_ref()
-        .map_or_else(Met::nothing, |_| state.faults.meet(&arrived.qualified));
+    let met =
+        function.as_ref().map_or_else(Met::nothing, |_| state.faults.meet(&arrived.qualified));
     let (call_id, name) = (arrived.headers.get(CALL_ID).cloned(), arrived.name.clone());
     let Ok(running) = begin(&state, &arrived, Mode::Async) else {
         return;
@@ -201,10 +197,7 @@ async fn perform(
     };
     let started = Instant::now();
     let mut reply = state.runner.run(&function, arrived.into_request()).await;
-    reply
-        .headers
-        .entry(DURATION)
-        .or_insert_with(|| seconds_value(started.elapsed()));
+    reply.headers.entry(DURATION).or_insert_with(|| seconds_value(started.elapsed()));
     finish(&state, running, &reply, None)?;
     Ok(reply)
 }
@@ -270,16 +263,13 @@ fn end(
 }
 
 fn begin(state: &State, arrived: &Arrived, mode: Mode) -> Result<Running, Box<Answer>> {
-    state
-        .ledger
-        .begin(arrived.as_call(mode), arrived.stop(mode, state))
-        .map_err(|error| {
-            tracing::error!(%error, "the ledger cannot be written; the call is refused");
-            Box::new(text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("the ledger cannot be written: {error}"),
-            ))
-        })
+    state.ledger.begin(arrived.as_call(mode), arrived.stop(mode, state)).map_err(|error| {
+        tracing::error!(%error, "the ledger cannot be written; the call is refused");
+        Box::new(text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the ledger cannot be written: {error}"),
+        ))
+    })
 }
 
 /// A request that has been read whole and is about to be a call.
@@ -311,10 +301,7 @@ impl Arrived {
             None => (rest, "/".to_owned()),
         };
         if !is_legal_name(name) {
-            return Err(Box::new(text(
-                StatusCode::NOT_FOUND,
-                "404 page not found\n",
-            )));
+            return Err(Box::new(text(StatusCode::NOT_FOUND, "404 page not found\n")));
         }
         let (head, body) = request.into_parts();
         if !methods.contains(&head.method) {
@@ -330,11 +317,7 @@ impl Arrived {
             }
             Err(error) => return Err(Box::new(text(StatusCode::BAD_REQUEST, error.to_string()))),
         };
-        let made_up = if head.headers.contains_key(CALL_ID) {
-            None
-        } else {
-            Some(new_call_id())
-        };
+        let made_up = if head.headers.contains_key(CALL_ID) { None } else { Some(new_call_id()) };
         let mut headers = head.headers;
         if let Some(call_id) = &made_up {
             headers.insert(CALL_ID, call_id.clone());
@@ -385,10 +368,7 @@ impl Arrived {
             body: Some(self.body.clone()),
             body_length: self.body.len(),
             body_hash: fnv1a(&self.body),
-            started: Moment {
-                monotonic_ns: 0,
-                wall_ns: 0,
-            },
+            started: Moment { monotonic_ns: 0, wall_ns: 0 },
             ended: None,
         }
     }
@@ -402,10 +382,7 @@ impl Arrived {
     }
 
     fn seen(&self) -> Seen {
-        Seen {
-            made_up: self.made_up.clone(),
-            start_time: self.start_time.clone(),
-        }
+        Seen { made_up: self.made_up.clone(), start_time: self.start_time.clone() }
     }
 
     /// The request as the function gets it.

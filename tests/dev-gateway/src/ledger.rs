@@ -150,8 +150,7 @@ impl Call {
 
     /// How long the function ran, once it has ended.
     pub fn duration(&self) -> Option<Duration> {
-        self.ended
-            .map(|end| Duration::from_nanos(end.at.monotonic_ns - self.started.monotonic_ns))
+        self.ended.map(|end| Duration::from_nanos(end.at.monotonic_ns - self.started.monotonic_ns))
     }
 }
 
@@ -174,9 +173,7 @@ impl Calls {
     /// Those of one function, given as `name` or `name.namespace`.
     pub fn of(&self, function: &str) -> impl DoubleEndedIterator<Item = &Call> + Clone {
         let function = crate::functions::qualified(function);
-        self.calls
-            .iter()
-            .filter(move |call| call.function == function)
+        self.calls.iter().filter(move |call| call.function == function)
     }
 
     /// Those that came with this `X-Topic`.
@@ -184,9 +181,7 @@ impl Calls {
         &'a self,
         topic: &'a str,
     ) -> impl DoubleEndedIterator<Item = &'a Call> + Clone {
-        self.calls
-            .iter()
-            .filter(move |call| call.topic.as_deref() == Some(topic))
+        self.calls.iter().filter(move |call| call.topic.as_deref() == Some(topic))
     }
 
     /// Those that were answered well.
@@ -230,19 +225,13 @@ impl fmt::Display for Calls {
         writeln!(f, "{} calls begun, {} running", self.begun(), self.running)?;
         let mut counts = std::collections::BTreeMap::<_, usize>::new();
         for call in &self.calls {
-            *counts
-                .entry((&call.function, describe_end(call)))
-                .or_default() += 1;
+            *counts.entry((&call.function, describe_end(call))).or_default() += 1;
         }
         for ((function, end), count) in counts {
             writeln!(f, "  {count} of {function}: {end}")?;
         }
         const SHOWN: usize = 20;
-        for call in self
-            .calls
-            .iter()
-            .skip(self.calls.len().saturating_sub(SHOWN))
-        {
+        for call in self.calls.iter().skip(self.calls.len().saturating_sub(SHOWN)) {
             let unknown = "-".to_owned();
             writeln!(
                 f,
@@ -268,16 +257,8 @@ fn describe_end(call: &Call) -> String {
     };
     match call.ended {
         None => text.push_str("running"),
-        Some(End {
-            status,
-            cause: None,
-            ..
-        }) => _ = write!(text, "{status}"),
-        Some(End {
-            status,
-            cause: Some(cause),
-            ..
-        }) => _ = write!(text, "{status} {cause:?}"),
+        Some(End { status, cause: None, .. }) => _ = write!(text, "{status}"),
+        Some(End { status, cause: Some(cause), .. }) => _ = write!(text, "{status} {cause:?}"),
     }
     text
 }
@@ -307,18 +288,13 @@ pub(crate) struct Retention {
 impl Ledger {
     pub(crate) fn open(retention: &Retention) -> io::Result<Self> {
         let opened = Instant::now();
-        let opened_wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let opened_wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let file = match &retention.file {
             Some(path) => Some(LedgerFile::open(path, retention.file_bodies, opened_wall)?),
             None => None,
         };
         Ok(Self(Arc::new(Shared {
-            calls: Mutex::new(Calls {
-                limit: retention.calls,
-                ..Calls::default()
-            }),
+            calls: Mutex::new(Calls { limit: retention.calls, ..Calls::default() }),
             changed: watch::Sender::new(()),
             file,
             opened,
@@ -345,11 +321,7 @@ impl Ledger {
     /// Forgets the calls that have ended, up to the first that still runs. The file is left as it is.
     pub fn forget(&self) {
         let mut calls = self.lock();
-        let ended = calls
-            .calls
-            .iter()
-            .take_while(|call| call.ended.is_some())
-            .count();
+        let ended = calls.calls.iter().take_while(|call| call.ended.is_some()).count();
         calls.calls.drain(..ended);
         calls.first += ended as u64;
     }
@@ -377,14 +349,8 @@ impl Ledger {
             if self.with(&mut reached) {
                 return;
             }
-            if tokio::time::timeout_at(deadline, changed.changed())
-                .await
-                .is_err()
-            {
-                panic!(
-                    "waited {patience:?} for {what}; there are {}",
-                    self.with(Calls::to_string)
-                );
+            if tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
+                panic!("waited {patience:?} for {what}; there are {}", self.with(Calls::to_string));
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -392,10 +358,7 @@ impl Ledger {
 
     pub(crate) fn now(&self) -> Moment {
         let elapsed = self.0.opened.elapsed();
-        Moment {
-            monotonic_ns: nanos(elapsed),
-            wall_ns: nanos(self.0.opened_wall + elapsed),
-        }
+        Moment { monotonic_ns: nanos(elapsed), wall_ns: nanos(self.0.opened_wall + elapsed) }
     }
 
     /// Notes that a function begins. The call runs until [`Running::end`], or until its `Running` is dropped.
@@ -430,21 +393,13 @@ impl Ledger {
 
     fn end(&self, number: u64, status: u16, cause: Option<Cause>) -> io::Result<()> {
         let mut calls = self.lock();
-        let end = End {
-            status,
-            cause,
-            at: self.now(),
-        };
+        let end = End { status, cause, at: self.now() };
         calls.running -= 1;
         let call = calls.get_mut(number).map(|call| {
             call.ended = Some(end);
             &*call
         });
-        let written = self
-            .0
-            .file
-            .as_ref()
-            .map_or(Ok(()), |file| file.end(number, call, end));
+        let written = self.0.file.as_ref().map_or(Ok(()), |file| file.end(number, call, end));
         drop(calls);
         self.0.changed.send_replace(());
         written
@@ -469,11 +424,7 @@ impl Running {
     /// Notes the end; once this has returned the answer may go out.
     pub(crate) fn end(mut self, status: u16, cause: Option<Cause>) -> io::Result<()> {
         self.ended = true;
-        let cause = if self.late.load(Ordering::Relaxed) {
-            Some(Cause::TooLate)
-        } else {
-            cause
-        };
+        let cause = if self.late.load(Ordering::Relaxed) { Some(Cause::TooLate) } else { cause };
         self.ledger.end(self.number, status, cause)
     }
 
@@ -497,11 +448,7 @@ impl Drop for Running {
         if mem::replace(&mut self.ended, true) {
             return;
         }
-        let cause = if self.stopped.is_cancelled() {
-            Cause::Stopped
-        } else {
-            self.when_dropped
-        };
+        let cause = if self.stopped.is_cancelled() { Cause::Stopped } else { self.when_dropped };
         if let Err(error) = self.ledger.end(self.number, 0, Some(cause)) {
             tracing::error!(%error, "a record of the ledger was lost");
         }

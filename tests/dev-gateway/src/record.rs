@@ -26,10 +26,7 @@ impl LedgerFile {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let ledger = Self { file, bodies };
         let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
-        ledger.write(&Record::Open {
-            pid: std::process::id(),
-            wall_ns,
-        })?;
+        ledger.write(&Record::Open { pid: std::process::id(), wall_ns })?;
         Ok(ledger)
     }
 
@@ -120,10 +117,7 @@ pub(crate) struct Start<'a> {
 
 impl<'a> Start<'a> {
     pub(crate) fn of(call: &'a Call, bodies: usize) -> Self {
-        let body = call
-            .body
-            .as_ref()
-            .filter(|body| body.len() <= bodies && bodies > 0);
+        let body = call.body.as_ref().filter(|body| body.len() <= bodies && bodies > 0);
         Self {
             n: call.number,
             mode: call.mode,
@@ -133,10 +127,7 @@ impl<'a> Start<'a> {
             event_id: call.event_id.as_deref(),
             attempt: call.attempt,
             key: call.key.as_deref(),
-            key_enc: call
-                .headers
-                .get("x-kafka-key-enc")
-                .and_then(|value| value.to_str().ok()),
+            key_enc: call.headers.get("x-kafka-key-enc").and_then(|value| value.to_str().ok()),
             partition: call.partition,
             offset: call.offset,
             caller: call.caller.as_deref(),

@@ -8,9 +8,7 @@ use reqwest::redirect::Policy;
 pub(crate) fn client() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .expect("installed once");
+        rustls::crypto::ring::default_provider().install_default().expect("installed once");
     });
     reqwest::Client::builder()
         .no_proxy()
@@ -25,7 +23,5 @@ pub(crate) async fn start() -> DevGateway {
 }
 
 pub(crate) async fn start_with(config: Config) -> DevGateway {
-    DevGateway::start(config)
-        .await
-        .expect("a gateway on a free port")
+    DevGateway::start(config).await.expect("a gateway on a free port")
 }
