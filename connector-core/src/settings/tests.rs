@@ -457,6 +457,14 @@ fn version_names_the_program() {
 }
 
 #[test]
+#[should_panic(expected = "two settings answer to this flag")]
+fn two_settings_cannot_share_a_flag() {
+    const OTHER: &[Setting] =
+        &[Setting { aliases: &["admin-port"], ..row("port", Form::Text, Origin::Ours) }];
+    drop(Table::new("kafka", None, &[], OTHER));
+}
+
+#[test]
 fn a_source_default_for_no_setting_is_found_by_any_load() {
     let table = Table::new("kafka", None, &[("upstream_timeot", "2m")], OWN);
     let outcome = load_table(&table, [], [], |_| ()).unwrap_err();
