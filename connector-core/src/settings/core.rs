@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Values;
@@ -13,6 +12,9 @@ use crate::secret::Secret;
 
 /// A gateway is not asked more often than this.
 const LEAST_REBUILD_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The setting that takes a dead-letter address.
+pub(super) const DEAD_LETTER: &str = "dead_letter";
 
 /// What remains of the host's patience for everything but the calls that still run.
 const DRAIN_RESERVE: Duration = Duration::from_secs(5);
@@ -250,10 +252,10 @@ fn count(values: &mut Values, name: &'static str) -> usize {
 
 fn dead_letter(values: &mut Values) -> Address {
     let scheme = values.letter_scheme();
-    let text = values.text("dead_letter").unwrap_or_else(|| "drop".to_owned());
+    let text = values.text(DEAD_LETTER).unwrap_or_else(|| "drop".to_owned());
     Address::parse(&text, scheme).unwrap_or_else(|wrong| {
         let wrong = format!("{} {wrong}", super::reading::quoted(&text));
-        values.mistake_taking("dead_letter", wrong, Some(Address::forms(scheme)));
+        values.mistake_taking(DEAD_LETTER, wrong, Some(Address::forms(scheme)));
         Address::Drop
     })
 }
@@ -261,7 +263,7 @@ fn dead_letter(values: &mut Values) -> Address {
 fn retry(values: &mut Values) -> RetryPolicy {
     // Below 0 there is only -1: for ever.
     let attempts = u32::try_from(values.number("max_retry_attempts")).ok();
-    let least = values.duration("initial_retry_wait");
+    let least = above_zero(values, "initial_retry_wait");
     let most = values.duration("max_retry_wait");
     let mut codes = BTreeSet::new();
     for item in values.list("retry_http_codes") {
@@ -281,18 +283,14 @@ fn retry(values: &mut Values) -> RetryPolicy {
         "equal" => Backoff::Equal,
         _ => Backoff::Full,
     };
-    RetryPolicy::try_new(attempts, least, most, Arc::new(codes.clone()), backoff).unwrap_or_else(
-        |wrong| {
-            values.mistake("max_retry_wait", wrong);
-            RetryPolicy {
-                attempts,
-                min_wait: least,
-                max_wait: most,
-                codes: Arc::new(codes),
-                backoff,
-            }
-        },
-    )
+    RetryPolicy::try_new(attempts, least, most, codes, backoff).unwrap_or_else(|wrong| {
+        // That the first wait is zero has been said.
+        if !least.is_zero() {
+            let only_first = !values.is_set("max_retry_wait");
+            values.mistake(if only_first { "initial_retry_wait" } else { "max_retry_wait" }, wrong);
+        }
+        RetryPolicy::never()
+    })
 }
 
 fn drain_timeout(values: &mut Values, grace_period: Duration) -> Duration {
