@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::calls::Call;
 use crate::faults::{Fault, Faults};
 use crate::functions::{Catalog, Function, qualified};
-use crate::ledger::{Call, Ledger, PATIENCE, Retention};
+use crate::ledger::{Ledger, PATIENCE, Retention};
 use crate::platform::Platform;
 use crate::run::Runner;
 use crate::server;

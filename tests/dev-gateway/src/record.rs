@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::ledger::{Call, Cause, End, Mode};
+use crate::calls::{Call, Cause, End, Mode};
 
 pub(crate) struct LedgerFile {
     file: File,
