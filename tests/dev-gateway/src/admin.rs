@@ -209,7 +209,7 @@ fn calls(state: &State, query: Option<&str>) -> Outcome {
     }
     fn shown(call: &Call) -> Shown<'_> {
         Shown {
-            start: Start::of(call, usize::MAX),
+            start: Start::of(call, call.body.as_deref()),
             status: call.ended.map(|end| end.status),
             fault: call.ended.and_then(|end| end.cause),
             ended_mono_ns: call.ended.map(|end| end.at.monotonic_ns),

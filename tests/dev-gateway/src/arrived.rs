@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::calls::{Call, Mode, Moment};
 use crate::functions::{Reply, Request, is_legal_name, split_name};
 use crate::gateway::State;
+use crate::headers::Headers;
 use crate::server::{Answer, BODY_LIMIT, Connection, empty, text, unix_nanos};
 
 pub(crate) const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
@@ -44,7 +45,7 @@ pub(crate) struct Arrived {
     /// The call id that the gateway made up, for want of one.
     made_up: Option<HeaderValue>,
     start_time: HeaderValue,
-    body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Arrived {
@@ -129,8 +130,8 @@ impl Arrived {
             connection: self.connection.number,
             method: self.method.clone(),
             path,
-            headers: self.headers.clone(),
-            body: Some(self.body.clone()),
+            headers: Headers::of(&self.headers),
+            body: None,
             body_length: self.body.len(),
             body_hash: fnv1a(&self.body),
             started: Moment {

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::Method;
 use serde::Serialize;
 
 use crate::functions::qualified;
+use crate::headers::Headers;
 
 /// One call of one function.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ pub struct Call {
     /// The path below the function's own, with its query.
     pub path: String,
     /// Every header as received.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The payload, where it is not larger than `Config::remember_bodies`.
     pub body: Option<Bytes>,
     /// The payload's length.
@@ -120,6 +121,11 @@ impl Call {
         self.ended.is_some_and(|end| {
             (200..300).contains(&end.status) && end.cause != Some(Cause::TooLate)
         })
+    }
+
+    /// The first value of a header, its name given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)
     }
 
     /// Whether the two ran at the same time, if only for an instant.

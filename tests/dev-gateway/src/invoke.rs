@@ -255,7 +255,11 @@ fn end(
 fn begin(state: &State, arrived: &Arrived, mode: Mode) -> Result<Running, Box<Answer>> {
     state
         .ledger
-        .begin(arrived.as_call(mode), arrived.stop(mode, state))
+        .begin(
+            arrived.as_call(mode),
+            &arrived.body,
+            arrived.stop(mode, state),
+        )
         .map_err(|error| {
             tracing::error!(%error, "the ledger cannot be written; the call is refused");
             Box::new(text(

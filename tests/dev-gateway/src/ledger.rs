@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -130,15 +131,21 @@ impl Ledger {
     }
 
     /// Notes that a function begins. The call runs until [`Running::end`], or until its `Running` is dropped.
-    pub(crate) fn begin(&self, mut call: Call, stopped: CancellationToken) -> io::Result<Running> {
+    pub(crate) fn begin(
+        &self,
+        mut call: Call,
+        body: &[u8],
+        stopped: CancellationToken,
+    ) -> io::Result<Running> {
+        if body.len() <= self.0.remember_bodies {
+            // Copied: the payload as it came keeps the connection's read buffer alive.
+            call.body = Some(Bytes::copy_from_slice(body));
+        }
         let mut calls = self.lock();
         call.number = calls.begun();
         call.started = self.now();
         if let Some(file) = &self.0.file {
-            file.start(&call)?;
-        }
-        if call.body_length > self.0.remember_bodies {
-            call.body = None;
+            file.start(&call, body)?;
         }
         let number = call.number;
         calls.begin(call);

@@ -33,8 +33,11 @@ impl LedgerFile {
         Ok(ledger)
     }
 
-    pub(crate) fn start(&self, call: &Call) -> io::Result<()> {
-        self.write(&Record::Start(Box::new(Start::of(call, self.bodies))))
+    pub(crate) fn start(&self, call: &Call, body: &[u8]) -> io::Result<()> {
+        self.write(&Record::Start(Box::new(Start::of(
+            call,
+            Some(body).filter(|body| self.bodies > 0 && body.len() <= self.bodies),
+        ))))
     }
 
     /// `call` is absent when it is no longer remembered; the record then has its number alone.
@@ -119,11 +122,7 @@ pub(crate) struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    pub(crate) fn of(call: &'a Call, bodies: usize) -> Self {
-        let body = call
-            .body
-            .as_ref()
-            .filter(|body| body.len() <= bodies && bodies > 0);
+    pub(crate) fn of(call: &'a Call, body: Option<&[u8]>) -> Self {
         Self {
             n: call.number,
             mode: call.mode,
@@ -133,10 +132,7 @@ impl<'a> Start<'a> {
             event_id: call.event_id.as_deref(),
             attempt: call.attempt,
             key: call.key.as_deref(),
-            key_enc: call
-                .headers
-                .get("x-kafka-key-enc")
-                .and_then(|value| value.to_str().ok()),
+            key_enc: call.header("x-kafka-key-enc"),
             partition: call.partition,
             offset: call.offset,
             caller: call.caller.as_deref(),

@@ -39,6 +39,8 @@ async fn every_field_of_a_call_is_recorded() {
             .header("x-kafka-key-enc", "b64")
             .header("x-kafka-partition", "3")
             .header("x-kafka-offset", "17")
+            .header("x-more", "a: b")
+            .header("x-more", "")
             .body(body)
             .send()
     };
@@ -50,6 +52,8 @@ async fn every_field_of_a_call_is_recorded() {
         (call.attempt, call.partition, call.offset),
         (Some(2), Some(3), Some(17))
     );
+    let sent: Vec<_> = call.headers.get_all("x-more").collect();
+    assert_eq!((sent, call.header("x-none")), (vec!["a: b", ""], None));
     assert!(call.answered_well() && call.text() == "body");
 
     let records = records(&path);
