@@ -207,7 +207,8 @@ impl Calls {
         }
     }
 
-    pub(crate) fn get(&self, number: u64) -> Option<&Call> {
+    /// The call of this number, if it is remembered.
+    pub fn get(&self, number: u64) -> Option<&Call> {
         let index = number.checked_sub(self.first)?;
         self.calls.get(usize::try_from(index).ok()?)
     }

@@ -116,10 +116,10 @@ pub(crate) async fn queue(
         Err(refusal) => return Ok(*refusal),
     };
     let seen = arrived.seen();
-    let reply = match face(state, running, met).await? {
+    let reply = match face(running, met).await? {
         ControlFlow::Break(reply) => reply,
         ControlFlow::Continue(running) => {
-            finish(state, running, &Reply::status(202), None)?;
+            finish(running, &Reply::status(202), None)?;
             let run = run_queued(Arc::clone(state), arrived, callback);
             let ended = state.ended.clone();
             tokio::spawn(async move { ended.run_until_cancelled(run).await });
@@ -170,7 +170,7 @@ async fn perform(
     function: Option<Arc<Function>>,
     arrived: Arrived,
 ) -> Result<Reply, Break> {
-    let running = match face(&state, running, met).await? {
+    let running = match face(running, met).await? {
         ControlFlow::Break(reply) => return Ok(reply),
         ControlFlow::Continue(running) => running,
     };
@@ -179,7 +179,7 @@ async fn perform(
         let reply = Reply::status(404).body(format!(
             "error finding function {name}: server returned non-200 status code (404) for function, {name}, body: "
         ));
-        finish(&state, running, &reply, Some(Cause::Unknown))?;
+        finish(running, &reply, Some(Cause::Unknown))?;
         return Ok(reply);
     };
     let started = Instant::now();
@@ -188,16 +188,12 @@ async fn perform(
         .headers
         .entry(DURATION)
         .or_insert_with(|| seconds_value(started.elapsed()));
-    finish(&state, running, &reply, None)?;
+    finish(running, &reply, None)?;
     Ok(reply)
 }
 
 /// Goes through a fault: breaks off with what it ends in, or continues to the function.
-async fn face(
-    state: &State,
-    mut running: Running,
-    met: Met,
-) -> Result<ControlFlow<Reply, Running>, Break> {
+async fn face(mut running: Running, met: Met) -> Result<ControlFlow<Reply, Running>, Break> {
     if !met.delay.is_zero() {
         tokio::time::sleep(met.delay).await;
     }
@@ -207,7 +203,7 @@ async fn face(
     let (broken, cause) = match met.outcome {
         Outcome::Pass => return Ok(ControlFlow::Continue(running)),
         Outcome::Answer(reply) => {
-            finish(state, running, &reply, Some(Cause::Scripted))?;
+            finish(running, &reply, Some(Cause::Scripted))?;
             return Ok(ControlFlow::Break(reply));
         }
         Outcome::Hang => {
@@ -217,39 +213,20 @@ async fn face(
         Outcome::Reset => (Break::Reset, Cause::Reset),
         Outcome::Close => (Break::Close, Cause::Close),
     };
-    end(state, running, 0, Some(cause), &[])?;
+    end(running, 0, Some(cause), &[])?;
     Err(broken)
 }
 
-fn finish(
-    state: &State,
-    running: Running,
-    reply: &Reply,
-    cause: Option<Cause>,
-) -> Result<(), Break> {
-    end(state, running, reply.status.as_u16(), cause, &reply.body)
+fn finish(running: Running, reply: &Reply, cause: Option<Cause>) -> Result<(), Break> {
+    end(running, reply.status.as_u16(), cause, &reply.body)
 }
 
 /// Notes the end. A caller must not see an answer that the ledger could not take: its connection is closed instead.
-fn end(
-    state: &State,
-    running: Running,
-    status: u16,
-    cause: Option<Cause>,
-    body: &[u8],
-) -> Result<(), Break> {
-    let number = running.number();
-    if let Err(error) = running.end(status, cause) {
+fn end(running: Running, status: u16, cause: Option<Cause>, body: &[u8]) -> Result<(), Break> {
+    running.end(status, cause, body).map_err(|error| {
         tracing::error!(%error, "the ledger cannot be written; the answer is withheld");
-        return Err(Break::Close);
-    }
-    if let Some(on_call) = &state.on_call
-        && let Some(call) = state.ledger.get(number)
-    {
-        let first_line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        on_call(&call, String::from_utf8_lossy(first_line).trim_end());
-    }
-    Ok(())
+        Break::Close
+    })
 }
 
 fn begin(state: &State, arrived: &Arrived, mode: Mode) -> Result<Running, Box<Answer>> {

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::calls::{Call, Calls, Cause, End, Moment};
+use crate::gateway::OnCall;
 use crate::record::LedgerFile;
 
 /// How long the waiting methods of this crate wait before they panic.
@@ -35,6 +36,7 @@ struct Shared {
     opened: Instant,
     opened_wall: Duration,
     remember_bodies: usize,
+    on_call: Option<OnCall>,
 }
 
 /// What the ledger is to keep.
@@ -47,7 +49,7 @@ pub(crate) struct Retention {
 }
 
 impl Ledger {
-    pub(crate) fn open(retention: &Retention) -> io::Result<Self> {
+    pub(crate) fn open(retention: &Retention, on_call: Option<OnCall>) -> io::Result<Self> {
         let opened = Instant::now();
         let opened_wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -63,6 +65,7 @@ impl Ledger {
             opened,
             opened_wall,
             remember_bodies: retention.bodies,
+            on_call,
         })))
     }
 
@@ -161,26 +164,27 @@ impl Ledger {
         })
     }
 
-    /// A copy of one call, if it is still remembered.
-    pub(crate) fn get(&self, number: u64) -> Option<Call> {
-        self.lock().get(number).cloned()
-    }
-
-    fn end(&self, number: u64, status: u16, cause: Option<Cause>) -> io::Result<()> {
+    fn end(&self, number: u64, status: u16, cause: Option<Cause>, reply: &[u8]) -> io::Result<()> {
         let mut calls = self.lock();
-        let end = End {
-            status,
-            cause,
-            at: self.now(),
-        };
+        let at = self.now();
+        let end = End { status, cause, at };
         let call = calls.end(number, end);
-        let written = self
+        let file = self.0.file.as_ref();
+        let written = file.map_or(Ok(()), |file| file.end(number, call, end));
+        let told = self
             .0
-            .file
+            .on_call
             .as_ref()
-            .map_or(Ok(()), |file| file.end(number, call, end));
+            .and_then(|on_call| Some((on_call, call?.clone())));
         drop(calls);
         self.0.changed.send_replace(());
+        if let Some((on_call, call)) = told {
+            let first_line = reply
+                .split(|byte| *byte == b'\n')
+                .next()
+                .unwrap_or_default();
+            on_call(&call, String::from_utf8_lossy(first_line).trim_end());
+        }
         written
     }
 
@@ -201,23 +205,19 @@ pub(crate) struct Running {
 
 impl Running {
     /// Notes the end; once this has returned the answer may go out.
-    pub(crate) fn end(mut self, status: u16, cause: Option<Cause>) -> io::Result<()> {
+    pub(crate) fn end(mut self, status: u16, cause: Option<Cause>, reply: &[u8]) -> io::Result<()> {
         self.ended = true;
         let cause = if self.late.load(Ordering::Relaxed) {
             Some(Cause::TooLate)
         } else {
             cause
         };
-        self.ledger.end(self.number, status, cause)
+        self.ledger.end(self.number, status, cause, reply)
     }
 
     /// To be set once the caller has been answered by a timeout: any end is [`Cause::TooLate`] from then on.
     pub(crate) fn late(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.late)
-    }
-
-    pub(crate) fn number(&self) -> u64 {
-        self.number
     }
 
     /// What the ledger says if the call is dropped from now on.
@@ -236,7 +236,7 @@ impl Drop for Running {
         } else {
             self.when_dropped
         };
-        if let Err(error) = self.ledger.end(self.number, 0, Some(cause)) {
+        if let Err(error) = self.ledger.end(self.number, 0, Some(cause), &[]) {
             tracing::error!(%error, "a record of the ledger was lost");
         }
     }

@@ -1,6 +1,7 @@
 //! The binary: flags, output, signals.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
@@ -54,6 +55,20 @@ async fn it_serves_prints_each_call_and_ends_on_sigterm() {
         line.contains(" orders => f.openfaas-fn [200] ") && line.ends_with(" ms one"),
         "{line}"
     );
+    let fault = client()
+        .put(format!("{url}/_dev/faults/f"))
+        .body(r#"{"do":"hang"}"#);
+    assert_eq!(fault.send().await.unwrap().status(), 204);
+    let hanging = client().post(format!("{url}/function/f"));
+    assert!(
+        hanging
+            .timeout(Duration::from_millis(100))
+            .send()
+            .await
+            .is_err()
+    );
+    let line = lines.next_line().await.unwrap().unwrap();
+    assert!(line.contains(" - => f.openfaas-fn [0 Hang] "), "{line}");
     assert_eq!(
         client()
             .get(format!("{url}/system/info"))
@@ -81,7 +96,7 @@ async fn it_serves_prints_each_call_and_ends_on_sigterm() {
             .unwrap()
             .lines()
             .count(),
-        3
+        5
     );
 
     let killed = Command::new("kill")
