@@ -111,7 +111,7 @@ pub enum Cause {
 pub struct Moment {
     /// Nanoseconds since the ledger was opened; never goes back.
     pub monotonic_ns: u64,
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds since the Unix epoch, by the clock as it stood when the ledger was opened: later steps do not show.
     pub wall_ns: u64,
 }
 
