@@ -5,16 +5,16 @@
 //! gateway are in `platform`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::functions::{Reply, qualified};
+use crate::gate::Gate;
 
 /// What happens to the calls of one function instead of, or before, its own answer.
 ///
@@ -114,6 +114,7 @@ impl Fault {
     }
 
     /// Each call meets one of these, drawn by its share (0 to 1); what the shares leave of 1 is answered by the function.
+    /// The [`Fault::times`] and [`Fault::then`] of the parts are not looked at.
     pub fn mix(shares: impl IntoIterator<Item = (f64, Fault)>) -> Self {
         let mix = shares.into_iter().map(|(share, fault)| Share { share, fault }).collect();
         Self { mix, ..Self::default() }
@@ -321,6 +322,7 @@ impl Faults {
     }
 }
 
+<<<<<<< HEAD
 /// Holds calls until a test lets them go. Clones are the same gate.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<watch::Sender<GateState>>);
@@ -410,11 +412,14 @@ impl Drop for Standing<'_> {
     }
 }
 
+=======
+>>>>>>> gw
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
 

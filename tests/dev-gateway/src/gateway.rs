@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::calls::Call;
 use crate::faults::{Fault, Faults};
 use crate::functions::{Catalog, Function, qualified};
-use crate::ledger::{Call, Ledger, PATIENCE, Retention};
+use crate::ledger::{Ledger, PATIENCE, Retention};
 use crate::platform::Platform;
 use crate::run::Runner;
 use crate::server;
@@ -42,7 +43,8 @@ pub struct Config {
     pub upstream_timeout: Option<Duration>,
     /// Whether `/async-function/...` exists; true by default.
     pub asynchronous: bool,
-    /// Told of each call that has ended, with the first line of its reply, before the answer goes out.
+    /// Told of each call that has ended, with the first line of its reply, before the answer goes out. It keeps the
+    /// answer waiting, and must not use the gateway's ledger.
     pub on_call: Option<OnCall>,
 }
 
@@ -124,10 +126,11 @@ impl DevGateway {
             bodies: config.remember_bodies,
             file_bodies: config.ledger_bodies,
         };
-        let ledger = Ledger::open(&retention).map_err(|source| StartError::Ledger {
-            path: config.ledger.clone().unwrap_or_default(),
-            source,
-        })?;
+        let ledger =
+            Ledger::open(&retention, config.on_call).map_err(|source| StartError::Ledger {
+                path: config.ledger.clone().unwrap_or_default(),
+                source,
+            })?;
         let mut catalog = Catalog::default();
         let stack = match &config.stack {
             Some(path) => {
@@ -160,7 +163,6 @@ impl DevGateway {
             stack,
             ledger,
             runner: Runner::new(),
-            on_call: config.on_call,
             connections: AtomicU64::new(0),
             listings: watch::Sender::new(0),
             health_checks: watch::Sender::new(0),
@@ -299,7 +301,6 @@ pub(crate) struct State {
     stack: Option<Mutex<StackFile>>,
     pub(crate) ledger: Ledger,
     pub(crate) runner: Runner,
-    pub(crate) on_call: Option<OnCall>,
     connections: AtomicU64,
     pub(crate) listings: watch::Sender<u64>,
     pub(crate) health_checks: watch::Sender<u64>,

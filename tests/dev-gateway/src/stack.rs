@@ -113,17 +113,18 @@ struct Stack {
     functions: Option<BTreeMap<String, Option<Declared>>>,
 }
 
+/// A function as a stack file declares it.
 #[derive(Default, Deserialize)]
-struct Declared {
+pub(crate) struct Declared {
     namespace: Option<String>,
     image: Option<String>,
-    annotations: Option<BTreeMap<String, Value>>,
+    pub(crate) annotations: Option<BTreeMap<String, Value>>,
     labels: Option<BTreeMap<String, Value>>,
     environment: Option<BTreeMap<String, Value>>,
 }
 
 impl Declared {
-    fn into_function(self, name: &str, directory: &Path) -> Result<Function, String> {
+    pub(crate) fn into_function(self, name: &str, directory: &Path) -> Result<Function, String> {
         if !is_legal_name(name) {
             return Err("a name has letters, digits, hyphens, underscores and dots only".to_owned());
         }
