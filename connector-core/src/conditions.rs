@@ -5,6 +5,9 @@
 //! the log gets one line for each *change*, and one summary a minute while anything is unwell.
 //! Nothing here decides anything: an outage is handled where it is noticed.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +32,8 @@ struct Inner {
 
 struct Entry {
     state: State,
+    /// It has never been well, though it must be once before the process is ready.
+    awaited: bool,
     since: Instant,
     /// When a line about the present state was last logged.
     logged: Instant,
@@ -92,9 +97,7 @@ impl Conditions {
     /// Notes that the process is not ready before `subject` has been well once. Without effect on
     /// a subject that is known already.
     pub fn expect(&self, subject: &Subject) {
-        self.lock()
-            .entry(subject.clone())
-            .or_insert_with(|| Entry::new(State::Expected));
+        self.lock().entry(subject.clone()).or_insert_with(|| Entry::new(State::Expected));
         self.changed();
     }
 
@@ -124,22 +127,15 @@ impl Conditions {
     /// most once a minute while it lasts. `blocks_ready`: whether `/readyz` fails meanwhile.
     ///
     /// `why` should not contain what differs from one attempt to the next: a changed reason is
-    /// news, and logged once a minute.
+    /// news, and logged once a minute. A subject that was [expected](Self::expect) and has never
+    /// been well keeps the process from being ready in any case.
     pub fn unwell(&self, subject: &Subject, why: &str, blocks_ready: bool) {
-        let state = State::Unwell {
-            why: why.to_owned(),
-            blocks_ready,
-        };
+        let state = State::Unwell { why: why.to_owned(), blocks_ready };
         let news = {
             let mut entries = self.lock();
             match entries.get_mut(subject) {
                 Some(entry) if entry.state == state => return,
-                Some(
-                    entry @ Entry {
-                        state: State::Unwell { .. },
-                        ..
-                    },
-                ) => {
+                Some(entry @ Entry { state: State::Unwell { .. }, .. }) => {
                     let new_reason = entry.why() != Some(why);
                     entry.state = state;
                     let due = entry.logged.elapsed() >= REASON_INTERVAL;
@@ -148,7 +144,11 @@ impl Conditions {
                     }
                     new_reason && due
                 }
-                _ => {
+                Some(entry) => {
+                    *entry = Entry { awaited: entry.awaited, ..Entry::new(state) };
+                    true
+                }
+                None => {
                     entries.insert(subject.clone(), Entry::new(state));
                     true
                 }
@@ -196,18 +196,13 @@ impl Conditions {
             .iter()
             .filter_map(|(subject, entry)| match &entry.state {
                 State::Expected => Some((subject.clone(), "not yet".to_owned())),
-                State::Unwell {
-                    why,
-                    blocks_ready: true,
-                } => Some((subject.clone(), why.clone())),
+                State::Unwell { why, blocks_ready } if *blocks_ready || entry.awaited => {
+                    Some((subject.clone(), why.clone()))
+                }
                 State::Unwell { .. } | State::Well => None,
             })
             .collect();
-        if blocking.is_empty() {
-            Ok(())
-        } else {
-            Err(blocking)
-        }
+        if blocking.is_empty() { Ok(()) } else { Err(blocking) }
     }
 
     /// Waits until `reached` holds of the conditions. It is asked at once, and after each change.
@@ -227,8 +222,7 @@ impl Conditions {
     /// sleeps while all is well.
     pub async fn summarise(self, interval: Duration) {
         loop {
-            self.until(|conditions| conditions.troubles().next().is_some())
-                .await;
+            self.until(|conditions| conditions.troubles().next().is_some()).await;
             tokio::time::sleep(interval).await;
             let troubles: Vec<String> = self.troubles().collect();
             if !troubles.is_empty() {
@@ -244,11 +238,7 @@ impl Conditions {
     /// What is to be said about each subject that is not well.
     fn troubles(&self) -> impl Iterator<Item = String> + use<> {
         self.snapshot().into_iter().filter_map(|condition| {
-            let Condition {
-                subject,
-                state,
-                lasted,
-            } = condition;
+            let Condition { subject, state, lasted } = condition;
             let lasted = Rounded(lasted);
             match state {
                 State::Well => None,
@@ -259,17 +249,12 @@ impl Conditions {
     }
 
     fn changed(&self) {
-        self.0
-            .changes
-            .send_modify(|changes| *changes = changes.wrapping_add(1));
+        self.0.changes.send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// No code that holds the lock can leave the map half changed, so poison means nothing here.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Subject, Entry>> {
-        self.0
-            .entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -288,11 +273,8 @@ impl fmt::Debug for Conditions {
 impl Entry {
     fn new(state: State) -> Self {
         let now = Instant::now();
-        Self {
-            state,
-            since: now,
-            logged: now,
-        }
+        let awaited = state == State::Expected;
+        Self { state, awaited, since: now, logged: now }
     }
 
     fn why(&self) -> Option<&str> {
@@ -310,8 +292,6 @@ impl fmt::Display for Rounded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = if self.0.as_secs() > 0 { 1_000 } else { 1 };
         let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX) / unit * unit;
-        f.write_str(&crate::settings::format_go_duration(Duration::from_millis(
-            millis,
-        )))
+        f.write_str(&crate::settings::format_go_duration(Duration::from_millis(millis)))
     }
 }

@@ -33,6 +33,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use crate::event::{Attribute, Event};
+use crate::settings::ContentType;
 
 /// The topic that the event was matched on.
 pub const X_TOPIC: HeaderName = HeaderName::from_static("x-topic");
@@ -60,18 +61,11 @@ pub struct HeaderRules {
     prefix: &'static str,
     connector: HeaderValue,
     user_agent: HeaderValue,
-    content_type: ContentType,
+    /// The user's, for every call.
+    content_type: Option<HeaderValue>,
+    /// The source's, for messages that do not tell theirs.
     default_content_type: Option<HeaderValue>,
     reserved: Vec<HeaderName>,
-}
-
-/// What the setting `content_type` asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContentType {
-    /// The message's own, else the source's default.
-    Message,
-    /// This one for every call.
-    Fixed(HeaderValue),
 }
 
 /// The headers of an event come to more than any gateway takes: no call of it can be answered.
@@ -79,49 +73,28 @@ pub enum ContentType {
 #[error("the headers come to more than {LARGEST} bytes")]
 pub struct TooLarge;
 
-impl ContentType {
-    /// Reads the setting: unset and `message` mean the message's own.
-    ///
-    /// # Errors
-    /// A sentence saying that the text cannot be a header's value.
-    pub fn parse(setting: Option<&str>) -> Result<Self, String> {
-        match setting.map(str::trim) {
-            None | Some("" | "message") => Ok(Self::Message),
-            Some(text) if is_legal(text.as_bytes()) => HeaderValue::from_str(text)
-                .map(Self::Fixed)
-                .map_err(|_| format!("`{text}` cannot be the value of a header")),
-            Some(text) => Err(format!("`{}` cannot be the value of a header", text.escape_debug())),
-        }
-    }
-}
-
 impl HeaderRules {
     /// The rules of the connector of this `kind` (`kafka`) and attribute prefix (`X-Kafka-`).
     ///
     /// # Panics
     /// If `kind` or `prefix` cannot be part of a header: they are constants of a source.
     #[must_use]
-    pub fn new(kind: &'static str, prefix: &'static str, content_type: ContentType) -> Self {
+    pub fn new(kind: &'static str, prefix: &'static str, content_type: &ContentType) -> Self {
         let value = |text: String| {
             HeaderValue::try_from(text).expect("a source's kind can be part of a header's value")
         };
         HeaderName::try_from(format!("{prefix}x"))
             .expect("a source's prefix can begin a header's name");
+        // The settings have been checked for that.
+        let text = |text: &Option<String>| HeaderValue::from_str(text.as_deref()?).ok();
         Self {
             prefix,
             connector: value(format!("{kind}-connector")),
             user_agent: value(format!("tributary-{kind}-connector/{}", env!("CARGO_PKG_VERSION"))),
-            content_type,
-            default_content_type: None,
+            content_type: text(&content_type.configured),
+            default_content_type: text(&content_type.fallback),
             reserved: Vec::new(),
         }
-    }
-
-    /// With the content type of messages that do not tell theirs. Without: none is sent.
-    #[must_use]
-    pub fn default_content_type(mut self, default: HeaderValue) -> Self {
-        self.default_content_type = Some(default);
-        self
     }
 
     /// With names that belong to the source even where an event does not have them, so that no
@@ -176,7 +149,7 @@ pub fn with_attempt(composed: &HeaderMap, attempt: u32) -> HeaderMap {
 /// no header can carry is passed over; a source that has it from elsewhere than an attribute also
 /// puts it among [`Event::headers`].
 fn content_type(event: &Event, rules: &HeaderRules) -> Option<HeaderValue> {
-    if let ContentType::Fixed(fixed) = &rules.content_type {
+    if let Some(fixed) = &rules.content_type {
         return Some(fixed.clone());
     }
     let own = event.content_type.as_ref().filter(|own| !own.is_empty());

@@ -5,6 +5,11 @@
 //! line is cut well below that, nothing in a line can begin another one, and an output that is
 //! gone is not an error. Spans are not rendered: a line carries its own fields.
 
+#[cfg(test)]
+pub(crate) mod capture;
+#[cfg(test)]
+mod tests;
+
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -54,11 +59,7 @@ impl fmt::Display for Chain<'_> {
 
 /// Info from everybody; debug from our own crates when asked for.
 fn levels(kind: &str, debug: bool) -> Targets {
-    let ours = if debug {
-        LevelFilter::DEBUG
-    } else {
-        LevelFilter::INFO
-    };
+    let ours = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
     Targets::new()
         .with_default(LevelFilter::INFO)
         .with_target("connector_core", ours)
@@ -73,10 +74,7 @@ struct Lines<W> {
 
 impl<W: io::Write> Lines<W> {
     fn new(encoding: LogEncoding, output: W) -> Self {
-        Self {
-            encoding,
-            output: Mutex::new(output),
-        }
+        Self { encoding, output: Mutex::new(output) }
     }
 }
 
@@ -87,10 +85,7 @@ impl<S: Subscriber, W: io::Write + 'static> Layer<S> for Lines<W> {
         let line = parts.line(event.metadata().level(), event.metadata().target());
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         // A log whose reader is gone has nobody left to tell.
-        output
-            .write_all(line.as_bytes())
-            .and_then(|()| output.flush())
-            .ok();
+        output.write_all(line.as_bytes()).and_then(|()| output.flush()).ok();
     }
 }
 
@@ -115,13 +110,7 @@ impl Parts {
     }
 
     fn line(self, level: &Level, target: &str) -> String {
-        let Self {
-            encoding,
-            message,
-            fields,
-            cut,
-            ..
-        } = self;
+        let Self { encoding, message, fields, cut, .. } = self;
         let mut time = String::new();
         // It fails only if the string did.
         SystemTime.format_time(&mut Writer::new(&mut time)).ok();

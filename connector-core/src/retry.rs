@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use rand::Rng;
 
+use crate::settings::parse_go_duration;
+
 /// The annotation that overrides how often a function's failed calls are repeated.
 pub const ATTEMPTS: &str = "com.openfaas.retry.attempts";
 /// The annotation that overrides which statuses are retried.
@@ -52,7 +54,7 @@ impl RetryPolicy {
     /// `attempts` counts the retries after the first call: zero for none, `None` for ever.
     ///
     /// # Errors
-    /// A sentence that says which part is wrong.
+    /// What is wrong, as the end of a sentence about the setting of the waits.
     pub fn try_new(
         attempts: Option<u32>,
         min_wait: Duration,
@@ -62,18 +64,30 @@ impl RetryPolicy {
     ) -> Result<Self, String> {
         // A zero doubles to zero: with retries for ever that would be a busy loop.
         if min_wait.is_zero() {
-            return Err("the first wait must be longer than zero".into());
+            return Err("allows a first wait of zero".into());
         }
         if min_wait > max_wait {
             return Err(format!(
-                "the first wait ({min_wait:?}) is longer than the longest ({max_wait:?})"
+                "is at odds with the other wait: the first ({min_wait:?}) is longer than the longest ({max_wait:?})"
             ));
         }
         let codes = codes.into();
         if let Some(code) = codes.iter().find(|code| !(100..=599).contains(*code)) {
-            return Err(format!("{code} is not an HTTP status"));
+            return Err(format!("comes with {code}, which is no HTTP status"));
         }
         Ok(Self { attempts, min_wait, max_wait, codes, backoff })
+    }
+
+    /// No retries at all.
+    #[must_use]
+    pub fn never() -> Self {
+        Self {
+            attempts: Some(0),
+            min_wait: Duration::from_secs(1),
+            max_wait: Duration::from_secs(1),
+            codes: Arc::default(),
+            backoff: Backoff::Exponential,
+        }
     }
 
     /// How many retries follow a failed first call; `None`: as many as it takes.
@@ -178,7 +192,7 @@ impl RetryPolicy {
                 Ok(_) => (policy.min_wait, policy.max_wait) = waits,
                 Err(why) => {
                     let culprit = if min_wait.is_some() { MIN_WAIT } else { MAX_WAIT };
-                    ignored.push((culprit, why));
+                    ignored.push((culprit, format!("it {why}")));
                 }
             }
         }
@@ -218,36 +232,7 @@ pub fn parse_codes(text: &str) -> Result<BTreeSet<u16>, String> {
 }
 
 fn parse_wait(text: &str) -> Result<Duration, String> {
-    parse_duration(text)
-        .ok_or_else(|| format!("`{text}` is not a duration such as `10s` or `1m30s`"))
-}
-
-/// Reads a Go duration without sign: `300ms`, `1.5h`, `2h45m`, `0`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut sum = Duration::ZERO;
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (value, tail) = rest.split_at(number);
-        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit);
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        let part = Duration::try_from_secs_f64(value.parse::<f64>().ok()? * seconds).ok()?;
-        sum = sum.checked_add(part)?;
-        rest = tail;
-    }
-    (!text.is_empty()).then_some(sum)
+    parse_go_duration(text).map_err(|why| format!("`{text}` {why}"))
 }
 
 /// Reads a `Retry-After` header: a number of seconds, or an HTTP date, which is taken as the time
@@ -347,7 +332,8 @@ mod tests {
 
         #[test]
         fn any_header_and_any_annotation_can_be_read(text in "\\PC*", bytes: Vec<u8>) {
-            drop(parse_retry_after(&bytes, SystemTime::UNIX_EPOCH));
+            let asked = parse_retry_after(&bytes, SystemTime::UNIX_EPOCH);
+            prop_assert!(asked.is_none() || !bytes.is_empty());
             let all = annotations(&[ATTEMPTS, CODES, MIN_WAIT, MAX_WAIT].map(|n| (n, &*text)));
             let (policy, _) = seconds(1, 8, Backoff::Full).with_annotations(&all);
             prop_assert!(policy.min_wait() <= policy.max_wait());

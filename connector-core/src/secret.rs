@@ -48,10 +48,7 @@ impl SecretFile {
     /// The file at `path`, which `setting` names.
     #[must_use]
     pub fn new(setting: impl Into<String>, path: impl Into<PathBuf>) -> Self {
-        Self {
-            setting: setting.into(),
-            path: path.into(),
-        }
+        Self { setting: setting.into(), path: path.into() }
     }
 
     /// Where the file is.
@@ -84,11 +81,7 @@ impl SecretFile {
     }
 
     fn error(&self, trouble: Trouble) -> SecretError {
-        SecretError {
-            setting: self.setting.clone(),
-            path: self.path.clone(),
-            trouble,
-        }
+        SecretError { setting: self.setting.clone(), path: self.path.clone(), trouble }
     }
 }
 
@@ -186,9 +179,6 @@ mod tests {
 
     #[test]
     fn a_secret_cannot_be_printed() {
-        assert_eq!(
-            format!("{:?}", Some(Secret::new("hunter2"))),
-            "Some(Secret(set))"
-        );
+        assert_eq!(format!("{:?}", Some(Secret::new("hunter2"))), "Some(Secret(set))");
     }
 }

@@ -42,7 +42,8 @@ enum Judge {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let judge = prop_oneof![6 => Just(Judge::Done), 1 => Just(Judge::Release), 1 => Just(Judge::Silence)];
+    let judge =
+        prop_oneof![6 => Just(Judge::Done), 1 => Just(Judge::Release), 1 => Just(Judge::Silence)];
     let step = prop_oneof![
         3 => Just(Step::Track),
         3 => (0..8_usize, judge).prop_map(|(n, judge)| Step::Judge(n, judge)),

@@ -31,9 +31,7 @@ impl Address {
 
     /// The forms that [`parse`](Self::parse) reads, as the end of a sentence.
     pub(super) fn forms(scheme: Option<&str>) -> String {
-        let broker = scheme
-            .map(|scheme| format!(", {scheme}:NAME"))
-            .unwrap_or_default();
+        let broker = scheme.map(|scheme| format!(", {scheme}:NAME")).unwrap_or_default();
         format!("drop, hold, function:NAME{broker}")
     }
 }
@@ -51,10 +49,7 @@ mod tests {
             parse("function:rescue.openfaas-fn"),
             Ok(Address::Function(FunctionName::new("rescue.openfaas-fn")))
         );
-        assert_eq!(
-            parse("topic: orders.dead"),
-            Ok(Address::Broker("orders.dead".to_owned()))
-        );
+        assert_eq!(parse("topic: orders.dead"), Ok(Address::Broker("orders.dead".to_owned())));
         // Only the first colon separates: a queue URL has more.
         assert_eq!(
             Address::parse("queue:http://sqs:9324/q", Some("queue")),
@@ -64,16 +59,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        for text in [
-            "",
-            "Drop",
-            "topic",
-            "topic:",
-            "function: ",
-            "function:a/b",
-            "queue:q",
-            ":x",
-        ] {
+        for text in ["", "Drop", "topic", "topic:", "function: ", "function:a/b", "queue:q", ":x"] {
             assert!(Address::parse(text, Some("topic")).is_err(), "{text:?}");
         }
         assert!(Address::parse("topic:t", None).is_err());

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Values;
@@ -13,6 +12,9 @@ use crate::secret::Secret;
 
 /// A gateway is not asked more often than this.
 const LEAST_REBUILD_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The setting that takes a dead-letter address.
+pub(super) const DEAD_LETTER: &str = "dead_letter";
 
 /// What remains of the host's patience for everything but the calls that still run.
 const DRAIN_RESERVE: Duration = Duration::from_secs(5);
@@ -116,6 +118,20 @@ pub enum UnmatchedPolicy {
 }
 
 impl CoreConfig {
+    /// The settings of a test: the defaults, changed as the environment would.
+    ///
+    /// # Panics
+    /// When there is a mistake in them.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn of(env: &[(&str, &str)]) -> Self {
+        let table = super::Table::new("test", Some("topic"), &[], &[]);
+        let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        super::load::load_table(&table, [], env, |_| ())
+            .unwrap_or_else(|outcome| panic!("{}", outcome.text()))
+            .core
+    }
+
     /// Reads and validates. Mistakes are noted in `values`; what is returned is used only if there
     /// are none.
     pub fn read(values: &mut Values) -> Self {
@@ -126,9 +142,7 @@ impl CoreConfig {
         Self {
             gateway_url: gateway_url(values),
             topics: values.list("topics"),
-            topic_delimiter: values
-                .text("topic_delimiter")
-                .unwrap_or_else(|| ",".to_owned()),
+            topic_delimiter: values.text("topic_delimiter").unwrap_or_else(|| ",".to_owned()),
             basic_auth: values.flag("basic_auth"),
             secret_mount_path: values.text("secret_mount_path").unwrap_or_default().into(),
             gateway_user: None,
@@ -223,20 +237,13 @@ fn above_zero(values: &mut Values, name: &'static str) -> Duration {
 
 fn content_type(values: &mut Values) -> ContentType {
     let text = values.text("content_type");
-    if text
-        .as_deref()
-        .is_some_and(|text| http::HeaderValue::from_str(text).is_err())
-    {
+    let fallback = values.default_text("content_type");
+    if text.as_deref().is_some_and(|text| http::HeaderValue::from_str(text).is_err()) {
         values.warning("content_type", "cannot stand in a header; read as unset");
-        return ContentType::default();
+        return ContentType { configured: None, fallback };
     }
     let is_set = values.is_set("content_type");
-    let fallback = values.default_text("content_type");
-    let configured = text.filter(|text| is_set && text != "message");
-    ContentType {
-        configured,
-        fallback,
-    }
+    ContentType { configured: text.filter(|text| is_set && text != "message"), fallback }
 }
 
 fn count(values: &mut Values, name: &'static str) -> usize {
@@ -245,12 +252,10 @@ fn count(values: &mut Values, name: &'static str) -> usize {
 
 fn dead_letter(values: &mut Values) -> Address {
     let scheme = values.letter_scheme();
-    let text = values
-        .text("dead_letter")
-        .unwrap_or_else(|| "drop".to_owned());
+    let text = values.text(DEAD_LETTER).unwrap_or_else(|| "drop".to_owned());
     Address::parse(&text, scheme).unwrap_or_else(|wrong| {
         let wrong = format!("{} {wrong}", super::reading::quoted(&text));
-        values.mistake_taking("dead_letter", wrong, Some(Address::forms(scheme)));
+        values.mistake_taking(DEAD_LETTER, wrong, Some(Address::forms(scheme)));
         Address::Drop
     })
 }
@@ -258,7 +263,7 @@ fn dead_letter(values: &mut Values) -> Address {
 fn retry(values: &mut Values) -> RetryPolicy {
     // Below 0 there is only -1: for ever.
     let attempts = u32::try_from(values.number("max_retry_attempts")).ok();
-    let least = values.duration("initial_retry_wait");
+    let least = above_zero(values, "initial_retry_wait");
     let most = values.duration("max_retry_wait");
     let mut codes = BTreeSet::new();
     for item in values.list("retry_http_codes") {
@@ -268,10 +273,7 @@ fn retry(values: &mut Values) -> RetryPolicy {
             }
             _ => values.mistake_taking(
                 "retry_http_codes",
-                format!(
-                    "{} is no status of a failed call",
-                    super::reading::quoted(&item)
-                ),
+                format!("{} is no status of a failed call", super::reading::quoted(&item)),
                 Some("statuses from 400 to 599, separated by commas".to_owned()),
             ),
         }
@@ -281,18 +283,14 @@ fn retry(values: &mut Values) -> RetryPolicy {
         "equal" => Backoff::Equal,
         _ => Backoff::Full,
     };
-    RetryPolicy::try_new(attempts, least, most, Arc::new(codes.clone()), backoff).unwrap_or_else(
-        |wrong| {
-            values.mistake("max_retry_wait", wrong);
-            RetryPolicy {
-                attempts,
-                min_wait: least,
-                max_wait: most,
-                codes: Arc::new(codes),
-                backoff,
-            }
-        },
-    )
+    RetryPolicy::try_new(attempts, least, most, codes, backoff).unwrap_or_else(|wrong| {
+        // That the first wait is zero has been said.
+        if !least.is_zero() {
+            let only_first = !values.is_set("max_retry_wait");
+            values.mistake(if only_first { "initial_retry_wait" } else { "max_retry_wait" }, wrong);
+        }
+        RetryPolicy::never()
+    })
 }
 
 fn drain_timeout(values: &mut Values, grace_period: Duration) -> Duration {

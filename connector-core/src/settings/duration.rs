@@ -73,9 +73,7 @@ fn sum(mut rest: &str) -> Result<u64, String> {
         if whole.is_empty() && fraction.is_empty() {
             return Err("has no number before a unit".to_owned());
         }
-        let end = after
-            .find(|c: char| c == '.' || c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let end = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (name, after) = after.split_at(end);
         if name.is_empty() {
             return Err("has no unit".to_owned());
@@ -91,26 +89,15 @@ fn sum(mut rest: &str) -> Result<u64, String> {
 }
 
 fn split_digits(text: &str) -> (&str, &str) {
-    text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    )
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 /// `whole.fraction` units in nanoseconds, the fraction rounded towards zero as in Go.
 fn part(whole: &str, fraction: &str, unit: u64) -> Option<u64> {
-    let whole: u64 = if whole.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
     // More digits than these are below a nanosecond even of an hour; Go drops surplus ones too.
     let digits = &fraction[..fraction.len().min(18)];
-    let fraction: u64 = if digits.is_empty() {
-        0
-    } else {
-        digits.parse().ok()?
-    };
+    let fraction: u64 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
     let scale = 10_u128.pow(u32::try_from(digits.len()).ok()?);
     let below = u64::try_from(u128::from(fraction) * u128::from(unit) / scale).ok()?;
     whole.checked_mul(unit)?.checked_add(below)
@@ -159,11 +146,7 @@ mod tests {
             ("1m1m", 120_000_000_000),
             ("9223372036854775807ns", i64::MAX as u64),
         ] {
-            assert_eq!(
-                parse_go_duration(text),
-                Ok(Duration::from_nanos(nanos)),
-                "{text}"
-            );
+            assert_eq!(parse_go_duration(text), Ok(Duration::from_nanos(nanos)), "{text}");
         }
     }
 

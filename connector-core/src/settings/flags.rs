@@ -20,16 +20,8 @@ pub(super) enum Page {
 pub(super) const PAGES: [(&str, Page, &str); 4] = [
     ("help", Page::Help, "Prints this page."),
     ("version", Page::Version, "Prints name and version."),
-    (
-        "check",
-        Page::Check,
-        "Prints the effective settings with their origin, and starts nothing.",
-    ),
-    (
-        "config-reference",
-        Page::Reference,
-        "Prints the table of all settings as Markdown.",
-    ),
+    ("check", Page::Check, "Prints the effective settings with their origin, and starts nothing."),
+    ("config-reference", Page::Reference, "Prints the table of all settings as Markdown."),
 ];
 
 /// What the arguments said.
@@ -89,13 +81,7 @@ impl Flags {
                     }
                 },
             };
-            flags.given.push((
-                setting.name,
-                Given {
-                    text,
-                    place: Place::Flag(written),
-                },
-            ));
+            flags.given.push((setting.name, Given { text, place: Place::Flag(written) }));
         }
         flags
     }
@@ -136,12 +122,18 @@ pub(super) fn forms(setting: &Setting) -> Vec<String> {
     forms
 }
 
+/// A flag that two settings, or a setting and a page, answer to.
+pub(super) fn ambiguous(rows: &[Setting]) -> Option<String> {
+    rows.iter().enumerate().find_map(|(at, setting)| {
+        forms(setting).into_iter().find(|form| {
+            page(form).is_some() || rows[at + 1..].iter().any(|other| answers_to(other, form))
+        })
+    })
+}
+
 fn page(name: &str) -> Option<Page> {
     let name = if name == "h" { "help" } else { name };
-    PAGES
-        .iter()
-        .find(|(word, ..)| same(word, name))
-        .map(|&(_, page, _)| page)
+    PAGES.iter().find(|(word, ..)| same(word, name)).map(|&(_, page, _)| page)
 }
 
 fn answers_to(setting: &Setting, name: &str) -> bool {

@@ -34,11 +34,7 @@ const FLAGS: &str = "flags";
 
 impl Layer {
     fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            file: None,
-            dict: Dict::new(),
-        }
+        Self { name, file: None, dict: Dict::new() }
     }
 
     /// Sets a value. An empty one of an upstream name is as good as none, as upstream has it.
@@ -47,12 +43,9 @@ impl Layer {
             return;
         }
         let value = [("text", text), ("written", written)];
-        let value: Dict = value
-            .into_iter()
-            .map(|(key, text)| (key.to_owned(), Value::from(text)))
-            .collect();
-        self.dict
-            .insert(setting.name.to_owned(), Value::from(value));
+        let value: Dict =
+            value.into_iter().map(|(key, text)| (key.to_owned(), Value::from(text))).collect();
+        self.dict.insert(setting.name.to_owned(), Value::from(value));
     }
 }
 
@@ -75,15 +68,9 @@ pub(super) fn resolve(
     flags: Flags,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Values {
-    let Flags {
-        given,
-        mut mistakes,
-        warnings,
-        ..
-    } = flags;
-    let defaults = Figment::new()
-        .merge(table_defaults(table))
-        .merge(source_defaults(table, &mut mistakes));
+    let Flags { given, mut mistakes, warnings, .. } = flags;
+    let defaults =
+        Figment::new().merge(table_defaults(table)).merge(source_defaults(table, &mut mistakes));
     let environment = environment(table, env);
     let flags = flag_layer(table, &given);
     let mut figment = defaults.clone();
@@ -133,6 +120,10 @@ fn entry(setting: &Setting, figment: &Figment, defaults: &Figment, values: &mut 
             what: wrong,
             takes: takes(setting.form),
         });
+        // What is read from here on is never used, but must not look like a second mistake.
+        if let Some(mut default) = find(defaults, setting.name) {
+            entry.reading = read_given(setting, &mut default).ok();
+        }
         return entry;
     }
     let mut warn = |used: &str| {
@@ -173,10 +164,7 @@ fn read_given(setting: &Setting, given: &mut Given) -> Result<super::reading::Re
 fn find(figment: &Figment, name: &str) -> Option<Given> {
     let text_key = format!("{name}.text");
     let text = figment.find_value(&text_key).ok()?.into_string()?;
-    let written = figment
-        .find_value(&format!("{name}.written"))
-        .ok()?
-        .into_string()?;
+    let written = figment.find_value(&format!("{name}.written")).ok()?.into_string()?;
     let metadata = figment.find_metadata(&text_key)?;
     let place = match &*metadata.name {
         SOURCE_DEFAULTS => Place::SourceDefault,
@@ -257,11 +245,7 @@ fn file(table: &Table, named: &Given, mistakes: &mut Vec<Mistake>) -> Layer {
         Err(error) => {
             // The lines that follow the first one quote the file, and so perhaps a secret.
             let error = error.to_string();
-            wrong(format!(
-                "{}: {}",
-                path.display(),
-                error.lines().next().unwrap_or_default()
-            ));
+            wrong(format!("{}: {}", path.display(), error.lines().next().unwrap_or_default()));
             return layer;
         }
     };
@@ -308,10 +292,7 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Num(_, number) => Some(match number {
             Num::F32(number) => number.to_string(),
             Num::F64(number) => number.to_string(),
-            whole => whole
-                .to_i128()
-                .or_else(|| i128::try_from(whole.to_u128()?).ok())?
-                .to_string(),
+            whole => whole.to_i128().or_else(|| i128::try_from(whole.to_u128()?).ok())?.to_string(),
         }),
         Value::Empty(..) | Value::Dict(..) | Value::Array(..) => None,
     }
@@ -332,9 +313,5 @@ fn known_as(setting: &Setting, name: &str) -> bool {
 
 /// The aliases that are no mere flags.
 pub(super) fn older_names(setting: &Setting) -> impl Iterator<Item = &'static str> {
-    setting
-        .aliases
-        .iter()
-        .copied()
-        .filter(|alias| alias.contains('_'))
+    setting.aliases.iter().copied().filter(|alias| alias.contains('_'))
 }

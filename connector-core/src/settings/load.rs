@@ -1,7 +1,7 @@
 //! From arguments and environment to validated settings, or to what is printed instead.
 
 use super::core::CoreConfig;
-use super::flags::{Flags, Page};
+use super::flags::{self, Flags, Page};
 use super::shared::SHARED;
 use super::values::{Values, Warning};
 use super::{Setting, layers, render};
@@ -66,6 +66,9 @@ impl Table {
 
     /// The shared rows with a source's own. An own row replaces the shared one of the same name:
     /// that is how a source gives a shared setting one more flag.
+    ///
+    /// # Panics
+    /// In debug builds, when two rows answer to the same flag.
     #[must_use]
     pub fn new(
         kind: &'static str,
@@ -74,17 +77,10 @@ impl Table {
         own: &[Setting],
     ) -> Self {
         let mut rows = own.to_vec();
-        let shared = SHARED
-            .iter()
-            .filter(|row| own.iter().all(|own| own.name != row.name));
+        let shared = SHARED.iter().filter(|row| own.iter().all(|own| own.name != row.name));
         rows.extend(shared.copied());
-        Self {
-            kind,
-            scheme,
-            defaults,
-            rows,
-            own: own.len(),
-        }
+        debug_assert_eq!(flags::ambiguous(&rows), None, "two settings answer to this flag");
+        Self { kind, scheme, defaults, rows, own: own.len() }
     }
 
     /// Every setting, the source's own first.
@@ -119,10 +115,7 @@ pub fn load<S: Source>(
 /// The arguments of this process, without its name.
 #[must_use]
 pub fn arguments() -> Vec<String> {
-    std::env::args_os()
-        .skip(1)
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect()
+    std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
 
 /// The environment of this process. What is not Unicode is no name of ours, and loses what cannot
@@ -131,10 +124,7 @@ pub fn arguments() -> Vec<String> {
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| {
-            Some((
-                name.into_string().ok()?,
-                value.to_string_lossy().into_owned(),
-            ))
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
         })
         .collect()
 }
@@ -163,11 +153,7 @@ pub(super) fn load_table<C>(
     if page == Some(Page::Check) {
         return Err(Outcome::Print(render::check(table, &values)));
     }
-    Ok(Loaded {
-        core,
-        source,
-        warnings: values.warnings,
-    })
+    Ok(Loaded { core, source, warnings: values.warnings })
 }
 
 impl<C> Loaded<C> {

@@ -86,11 +86,7 @@ pub(super) fn takes(form: Form) -> String {
 
 /// A value as messages show it: on one line, and not endless.
 pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(SHOWN)
-        .flat_map(char::escape_debug)
-        .collect();
+    let mut shown: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
@@ -98,11 +94,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 fn bytes(text: &str) -> Option<u64> {
-    let (digits, unit) = match text
-        .len()
-        .checked_sub(2)
-        .and_then(|at| text.split_at_checked(at))
-    {
+    let (digits, unit) = match text.len().checked_sub(2).and_then(|at| text.split_at_checked(at)) {
         Some((digits, "Ki")) => (digits, 1 << 10),
         Some((digits, "Mi")) => (digits, 1 << 20),
         Some((digits, "Gi")) => (digits, 1 << 30),
@@ -112,11 +104,7 @@ fn bytes(text: &str) -> Option<u64> {
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    digits
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(unit)
-        .filter(|&bytes| bytes > 0)
+    digits.parse::<u64>().ok()?.checked_mul(unit).filter(|&bytes| bytes > 0)
 }
 
 #[cfg(test)]
@@ -156,10 +144,7 @@ mod tests {
         assert_eq!(read(form, "10"), Ok(Reading::Number(10)));
         assert_eq!(read(form, "-2"), Err("`-2` is too small".to_owned()));
         assert_eq!(read(form, "11"), Err("`11` is too large".to_owned()));
-        assert_eq!(
-            read(form, "ten"),
-            Err("`ten` is no whole number".to_owned())
-        );
+        assert_eq!(read(form, "ten"), Err("`ten` is no whole number".to_owned()));
         assert_eq!(read(form, ""), Err("`` is no whole number".to_owned()));
     }
 
@@ -167,11 +152,7 @@ mod tests {
     fn lists_lose_white_space_and_empty_items() {
         assert_eq!(
             read(Form::List, " a, b ,,c,"),
-            Ok(Reading::List(vec![
-                "a".to_owned(),
-                "b".to_owned(),
-                "c".to_owned()
-            ]))
+            Ok(Reading::List(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]))
         );
     }
 

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use super::core::DEAD_LETTER;
 use super::flags::{self, PAGES};
 use super::layers::older_names;
 use super::load::Table;
 use super::reading::takes;
 use super::values::{Mistake, Values};
 use super::{Form, Origin, Setting};
+use crate::dead_letter::Address;
 
 /// The width of the help.
 const COLUMNS: usize = 100;
@@ -30,11 +32,7 @@ pub(super) fn help(table: &Table) -> String {
     let program = table.program();
     let mut text = version(table);
     text.push('\n');
-    paragraph(
-        &mut text,
-        0,
-        "Calls the OpenFaaS functions whose annotations ask for its events.",
-    );
+    paragraph(&mut text, 0, "Calls the OpenFaaS functions whose annotations ask for its events.");
     line(&mut text, &format!("\nUsage: {program} [flags]\n"));
     paragraph(
         &mut text,
@@ -51,21 +49,15 @@ pub(super) fn help(table: &Table) -> String {
     for (title, rows) in sections(table) {
         line(&mut text, &format!("\n{title}:\n"));
         for setting in rows {
-            let flags: Vec<String> = flags::forms(setting)
-                .iter()
-                .map(|form| format!("-{form}"))
-                .collect();
+            let flags: Vec<String> =
+                flags::forms(setting).iter().map(|form| format!("-{form}")).collect();
             line(&mut text, &format!("  {}", setting.name));
             paragraph(&mut text, 6, &format!("Flags: {}", flags.join(", ")));
             let default = match default(table, setting) {
-                Some(default) => format!("default {default}"),
+                Some(default) => format!("default `{default}`"),
                 None => "unset by default".to_owned(),
             };
-            paragraph(
-                &mut text,
-                6,
-                &format!("Takes {}; {default}", takes(setting.form)),
-            );
+            paragraph(&mut text, 6, &format!("Takes {}; {default}", taken(table, setting)));
             paragraph(&mut text, 6, setting.help);
         }
     }
@@ -75,12 +67,7 @@ pub(super) fn help(table: &Table) -> String {
 /// The effective settings, one a line, with their origin. Secrets are not shown.
 pub(super) fn check(table: &Table, values: &Values) -> String {
     let mut text = String::new();
-    let width = table
-        .rows
-        .iter()
-        .map(|setting| setting.name.len())
-        .max()
-        .unwrap_or_default();
+    let width = table.rows.iter().map(|setting| setting.name.len()).max().unwrap_or_default();
     for (_, rows) in sections(table) {
         for setting in rows {
             let Some(entry) = values.entries.get(setting.name) else {
@@ -95,10 +82,7 @@ pub(super) fn check(table: &Table, values: &Values) -> String {
                 None => String::new(),
                 Some(given) => format!("  [{}]", given.place),
             };
-            line(
-                &mut text,
-                &format!("{:width$} = {shown}{origin}", setting.name),
-            );
+            line(&mut text, &format!("{:width$} = {shown}{origin}", setting.name));
         }
     }
     if !values.warnings.is_empty() {
@@ -128,7 +112,7 @@ pub(super) fn reference(table: &Table) -> String {
                 Some(default) => format!("`{default}`"),
                 None => "unset".to_owned(),
             };
-            let cells = [names, default, takes(setting.form), setting.help.to_owned()];
+            let cells = [names, default, taken(table, setting), setting.help.to_owned()];
             let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
             line(&mut text, &format!("| {} |", cells.join(" | ")));
         }
@@ -149,12 +133,14 @@ fn sections(table: &Table) -> impl Iterator<Item = (String, &[Setting])> {
     .filter(|(_, rows)| !rows.is_empty())
 }
 
+/// What a setting takes; a dead-letter address is text only to the table.
+fn taken(table: &Table, setting: &Setting) -> String {
+    if setting.name == DEAD_LETTER { Address::forms(table.scheme) } else { takes(setting.form) }
+}
+
 /// The default that holds for this source.
 fn default(table: &Table, setting: &Setting) -> Option<&'static str> {
-    let own = table
-        .defaults
-        .iter()
-        .find(|(name, _)| *name == setting.name);
+    let own = table.defaults.iter().find(|(name, _)| *name == setting.name);
     let default = own.map(|&(_, default)| default).or(setting.default)?;
     (!default.is_empty() || setting.origin == Origin::Ours).then_some(default)
 }

@@ -8,14 +8,7 @@ const fn upstream(
     default: Option<&'static str>,
     help: &'static str,
 ) -> Setting {
-    Setting {
-        name,
-        aliases: &[],
-        default,
-        form,
-        origin: Origin::Upstream,
-        help,
-    }
+    Setting { name, aliases: &[], default, form, origin: Origin::Upstream, help }
 }
 
 const fn ours(
@@ -24,14 +17,7 @@ const fn ours(
     default: Option<&'static str>,
     help: &'static str,
 ) -> Setting {
-    Setting {
-        name,
-        aliases: &[],
-        default,
-        form,
-        origin: Origin::Ours,
-        help,
-    }
+    Setting { name, aliases: &[], default, form, origin: Origin::Ours, help }
 }
 
 /// In the order in which the help shows them: what is consumed, how it is called, what becomes of
@@ -138,12 +124,7 @@ pub(super) const SHARED: &[Setting] = &[
         Some("false"),
         "Logs the beginning of each event's payload.",
     ),
-    upstream(
-        "print_sync",
-        Form::Flag,
-        Some("false"),
-        "Logs each listing of the functions.",
-    ),
+    upstream("print_sync", Form::Flag, Some("false"), "Logs each listing of the functions."),
     ours(
         "max_retry_attempts",
         Form::Number(-1, 1_000_000),
@@ -156,12 +137,7 @@ pub(super) const SHARED: &[Setting] = &[
         Some("1s"),
         "The wait before the first retry. It doubles with each further one.",
     ),
-    ours(
-        "max_retry_wait",
-        Form::Duration,
-        Some("120s"),
-        "The longest wait between two calls.",
-    ),
+    ours("max_retry_wait", Form::Duration, Some("120s"), "The longest wait between two calls."),
     ours(
         "retry_http_codes",
         Form::List,
@@ -189,12 +165,7 @@ pub(super) const SHARED: &[Setting] = &[
         "After so many dead letters in a row for one function its topic is held. 0: never. Without effect while \
          `dead_letter` is `drop`.",
     ),
-    ours(
-        "max_inflight",
-        Form::Number(1, 100_000),
-        Some("64"),
-        "How many calls may run at a time.",
-    ),
+    ours("max_inflight", Form::Number(1, 100_000), Some("64"), "How many calls may run at a time."),
     ours(
         "function_concurrency",
         Form::Number(1, 100_000),

@@ -21,9 +21,11 @@ pub struct Values {
 }
 
 /// One setting with the value that won.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) setting: Setting,
     pub(super) given: Option<Given>,
+    /// What it means. Where the value is a mistake: what the default means, to go on with.
     pub(super) reading: Option<Reading>,
     /// The default that holds for this source, as it would be written.
     pub(super) default: Option<String>,
@@ -191,10 +193,7 @@ impl Values {
     /// Whether somebody set it: the value is none of the defaults.
     #[must_use]
     pub fn is_set(&self, name: &'static str) -> bool {
-        self.entry(name)
-            .given
-            .as_ref()
-            .is_some_and(|given| !given.place.is_default())
+        self.entry(name).given.as_ref().is_some_and(|given| !given.place.is_default())
     }
 
     /// The default of a text setting for this source, whatever somebody set.
@@ -235,11 +234,7 @@ impl Values {
     /// Notes something about `name` that is passed over: what was found, and what is done instead.
     pub fn warning(&mut self, name: &'static str, what: impl Into<String>) {
         let origin = self.entry(name).origin();
-        self.warnings.push(Warning {
-            setting: name.to_owned(),
-            origin,
-            what: what.into(),
-        });
+        self.warnings.push(Warning { setting: name.to_owned(), origin, what: what.into() });
     }
 
     /// The mistakes found so far.
@@ -255,9 +250,7 @@ impl Values {
     }
 
     fn entry(&self, name: &'static str) -> &Entry {
-        self.entries
-            .get(name)
-            .unwrap_or_else(|| panic!("no setting is named {name}"))
+        self.entries.get(name).unwrap_or_else(|| panic!("no setting is named {name}"))
     }
 
     fn reading(&self, name: &'static str) -> Option<&Reading> {
@@ -278,9 +271,7 @@ impl fmt::Debug for Values {
 
 impl Entry {
     pub(super) fn origin(&self) -> String {
-        self.given
-            .as_ref()
-            .map_or_else(|| "unset".to_owned(), |given| given.place.to_string())
+        self.given.as_ref().map_or_else(|| "unset".to_owned(), |given| given.place.to_string())
     }
 }
 

@@ -1,1 +1,3 @@
 //! Calls OpenFaaS functions on their schedules.
+
+pub mod schedule;

@@ -5,44 +5,27 @@
 
 use std::future::pending;
 use std::ops::ControlFlow;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{Method, StatusCode, Uri};
 use hyper::body::Incoming;
-use tokio_util::sync::CancellationToken;
 
+use crate::arrived::{Arrived, CALL_ID, START_TIME, nanos_value};
+use crate::calls::{Cause, Mode};
 use crate::faults::{Met, Outcome};
-use crate::functions::{Function, Reply, Request, is_legal_name, split_name};
+use crate::functions::{Function, Reply};
 use crate::gateway::State;
-use crate::ledger::{Call, Cause, Mode, Moment, Running, fnv1a};
+use crate::ledger::Running;
 use crate::platform::TimeoutAnswer;
-use crate::server::{Answer, BODY_LIMIT, Break, Connection, empty, text, unix_nanos};
+use crate::server::{Answer, Break, Connection, text};
 
-const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
-const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
 const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
-const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 const FUNCTION_STATUS: HeaderName = HeaderName::from_static("x-function-status");
 const FUNCTION_NAME: HeaderName = HeaderName::from_static("x-function-name");
-
-/// Dropped on the way to the function, as every proxy must.
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// The synchronous route; `rest` is the path behind `/function/`.
 pub(crate) async fn call(
@@ -118,10 +101,7 @@ pub(crate) async fn queue(
         Ok(arrived) => arrived,
         Err(refusal) => return Ok(*refusal),
     };
-    let callback = match arrived
-        .headers
-        .get(CALLBACK_URL)
-        .map(|url| Uri::try_from(url.as_bytes()))
+    let callback = match arrived.headers.get(CALLBACK_URL).map(|url| Uri::try_from(url.as_bytes()))
     {
         Some(Err(error)) => return Ok(text(StatusCode::BAD_REQUEST, error.to_string())),
         Some(Ok(url)) => Some(url),
@@ -133,10 +113,10 @@ pub(crate) async fn queue(
         Err(refusal) => return Ok(*refusal),
     };
     let seen = arrived.seen();
-    let reply = match face(state, running, met).await? {
+    let reply = match face(running, met).await? {
         ControlFlow::Break(reply) => reply,
         ControlFlow::Continue(running) => {
-            finish(state, running, &Reply::status(202), None)?;
+            finish(running, &Reply::status(202), None)?;
             let run = run_queued(Arc::clone(state), arrived, callback);
             let ended = state.ended.clone();
             tokio::spawn(async move { ended.run_until_cancelled(run).await });
@@ -152,9 +132,8 @@ async fn run_queued(state: Arc<State>, mut arrived: Arrived, callback: Option<Ur
     arrived.headers.append(START_TIME, nanos_value());
     let started = Instant::now();
     let function = state.catalog().get(&arrived.qualified);
-    let met = function
-        .as_ref()
-        .map_or_else(Met::nothing, |_| state.faults.meet(&arrived.qualified));
+    let met =
+        function.as_ref().map_or_else(Met::nothing, |_| state.faults.meet(&arrived.qualified));
     let (call_id, name) = (arrived.headers.get(CALL_ID).cloned(), arrived.name.clone());
     let Ok(running) = begin(&state, &arrived, Mode::Async) else {
         return;
@@ -187,7 +166,7 @@ async fn perform(
     function: Option<Arc<Function>>,
     arrived: Arrived,
 ) -> Result<Reply, Break> {
-    let running = match face(&state, running, met).await? {
+    let running = match face(running, met).await? {
         ControlFlow::Break(reply) => return Ok(reply),
         ControlFlow::Continue(running) => running,
     };
@@ -196,25 +175,26 @@ async fn perform(
         let reply = Reply::status(404).body(format!(
             "error finding function {name}: server returned non-200 status code (404) for function, {name}, body: "
         ));
-        finish(&state, running, &reply, Some(Cause::Unknown))?;
+        finish(running, &reply, Some(Cause::Unknown))?;
         return Ok(reply);
     };
     let started = Instant::now();
     let mut reply = state.runner.run(&function, arrived.into_request()).await;
+<<<<<<< HEAD
+    reply.headers.entry(DURATION).or_insert_with(|| seconds_value(started.elapsed()));
+    finish(&state, running, &reply, None)?;
+=======
     reply
         .headers
         .entry(DURATION)
         .or_insert_with(|| seconds_value(started.elapsed()));
-    finish(&state, running, &reply, None)?;
+    finish(running, &reply, None)?;
+>>>>>>> gw
     Ok(reply)
 }
 
 /// Goes through a fault: breaks off with what it ends in, or continues to the function.
-async fn face(
-    state: &State,
-    mut running: Running,
-    met: Met,
-) -> Result<ControlFlow<Reply, Running>, Break> {
+async fn face(mut running: Running, met: Met) -> Result<ControlFlow<Reply, Running>, Break> {
     if !met.delay.is_zero() {
         tokio::time::sleep(met.delay).await;
     }
@@ -224,7 +204,7 @@ async fn face(
     let (broken, cause) = match met.outcome {
         Outcome::Pass => return Ok(ControlFlow::Continue(running)),
         Outcome::Answer(reply) => {
-            finish(state, running, &reply, Some(Cause::Scripted))?;
+            finish(running, &reply, Some(Cause::Scripted))?;
             return Ok(ControlFlow::Break(reply));
         }
         Outcome::Hang => {
@@ -234,52 +214,31 @@ async fn face(
         Outcome::Reset => (Break::Reset, Cause::Reset),
         Outcome::Close => (Break::Close, Cause::Close),
     };
-    end(state, running, 0, Some(cause), &[])?;
+    end(running, 0, Some(cause), &[])?;
     Err(broken)
 }
 
-fn finish(
-    state: &State,
-    running: Running,
-    reply: &Reply,
-    cause: Option<Cause>,
-) -> Result<(), Break> {
-    end(state, running, reply.status.as_u16(), cause, &reply.body)
+fn finish(running: Running, reply: &Reply, cause: Option<Cause>) -> Result<(), Break> {
+    end(running, reply.status.as_u16(), cause, &reply.body)
 }
 
 /// Notes the end. A caller must not see an answer that the ledger could not take: its connection is closed instead.
-fn end(
-    state: &State,
-    running: Running,
-    status: u16,
-    cause: Option<Cause>,
-    body: &[u8],
-) -> Result<(), Break> {
-    let number = running.number();
-    if let Err(error) = running.end(status, cause) {
+fn end(running: Running, status: u16, cause: Option<Cause>, body: &[u8]) -> Result<(), Break> {
+    running.end(status, cause, body).map_err(|error| {
         tracing::error!(%error, "the ledger cannot be written; the answer is withheld");
-        return Err(Break::Close);
-    }
-    if let Some(on_call) = &state.on_call
-        && let Some(call) = state.ledger.get(number)
-    {
-        let first_line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        on_call(&call, String::from_utf8_lossy(first_line).trim_end());
-    }
-    Ok(())
+        Break::Close
+    })
 }
 
 fn begin(state: &State, arrived: &Arrived, mode: Mode) -> Result<Running, Box<Answer>> {
-    state
-        .ledger
-        .begin(arrived.as_call(mode), arrived.stop(mode, state))
-        .map_err(|error| {
-            tracing::error!(%error, "the ledger cannot be written; the call is refused");
-            Box::new(text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("the ledger cannot be written: {error}"),
-            ))
-        })
+<<<<<<< HEAD
+    state.ledger.begin(arrived.as_call(mode), arrived.stop(mode, state)).map_err(|error| {
+        tracing::error!(%error, "the ledger cannot be written; the call is refused");
+        Box::new(text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("the ledger cannot be written: {error}"),
+        ))
+    })
 }
 
 /// A request that has been read whole and is about to be a call.
@@ -311,10 +270,7 @@ impl Arrived {
             None => (rest, "/".to_owned()),
         };
         if !is_legal_name(name) {
-            return Err(Box::new(text(
-                StatusCode::NOT_FOUND,
-                "404 page not found\n",
-            )));
+            return Err(Box::new(text(StatusCode::NOT_FOUND, "404 page not found\n")));
         }
         let (head, body) = request.into_parts();
         if !methods.contains(&head.method) {
@@ -330,11 +286,7 @@ impl Arrived {
             }
             Err(error) => return Err(Box::new(text(StatusCode::BAD_REQUEST, error.to_string()))),
         };
-        let made_up = if head.headers.contains_key(CALL_ID) {
-            None
-        } else {
-            Some(new_call_id())
-        };
+        let made_up = if head.headers.contains_key(CALL_ID) { None } else { Some(new_call_id()) };
         let mut headers = head.headers;
         if let Some(call_id) = &made_up {
             headers.insert(CALL_ID, call_id.clone());
@@ -385,10 +337,7 @@ impl Arrived {
             body: Some(self.body.clone()),
             body_length: self.body.len(),
             body_hash: fnv1a(&self.body),
-            started: Moment {
-                monotonic_ns: 0,
-                wall_ns: 0,
-            },
+            started: Moment { monotonic_ns: 0, wall_ns: 0 },
             ended: None,
         }
     }
@@ -402,10 +351,7 @@ impl Arrived {
     }
 
     fn seen(&self) -> Seen {
-        Seen {
-            made_up: self.made_up.clone(),
-            start_time: self.start_time.clone(),
-        }
+        Seen { made_up: self.made_up.clone(), start_time: self.start_time.clone() }
     }
 
     /// The request as the function gets it.
@@ -469,6 +415,24 @@ fn nanos_value() -> HeaderValue {
     HeaderValue::from_str(&unix_nanos().to_string()).expect("digits are legal in a header")
 }
 
+=======
+    state
+        .ledger
+        .begin(
+            arrived.as_call(mode),
+            &arrived.body,
+            arrived.stop(mode, state),
+        )
+        .map_err(|error| {
+            tracing::error!(%error, "the ledger cannot be written; the call is refused");
+            Box::new(text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("the ledger cannot be written: {error}"),
+            ))
+        })
+}
+
+>>>>>>> gw
 fn seconds_value(duration: Duration) -> HeaderValue {
     HeaderValue::from_str(&format!("{:.6}", duration.as_secs_f64()))
         .expect("digits and a dot are legal in a header")

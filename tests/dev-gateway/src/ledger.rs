@@ -5,9 +5,6 @@
 //! is one `write(2)` to a file opened for appending: it costs a microsecond or two, which is why there is no writer
 //! task to wait for. The file's lines are defined in `record`.
 
-use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,11 +12,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, mem};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
-use serde::Serialize;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::calls::{Call, Calls, Cause, End, Moment};
+use crate::gateway::OnCall;
 use crate::record::LedgerFile;
 
 /// How long the waiting methods of this crate wait before they panic.
@@ -28,6 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// The least time between two looks at the calls while waiting: a look may go through all of them.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
+<<<<<<< HEAD
 /// One call of one function.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -150,8 +148,7 @@ impl Call {
 
     /// How long the function ran, once it has ended.
     pub fn duration(&self) -> Option<Duration> {
-        self.ended
-            .map(|end| Duration::from_nanos(end.at.monotonic_ns - self.started.monotonic_ns))
+        self.ended.map(|end| Duration::from_nanos(end.at.monotonic_ns - self.started.monotonic_ns))
     }
 }
 
@@ -174,9 +171,7 @@ impl Calls {
     /// Those of one function, given as `name` or `name.namespace`.
     pub fn of(&self, function: &str) -> impl DoubleEndedIterator<Item = &Call> + Clone {
         let function = crate::functions::qualified(function);
-        self.calls
-            .iter()
-            .filter(move |call| call.function == function)
+        self.calls.iter().filter(move |call| call.function == function)
     }
 
     /// Those that came with this `X-Topic`.
@@ -184,9 +179,7 @@ impl Calls {
         &'a self,
         topic: &'a str,
     ) -> impl DoubleEndedIterator<Item = &'a Call> + Clone {
-        self.calls
-            .iter()
-            .filter(move |call| call.topic.as_deref() == Some(topic))
+        self.calls.iter().filter(move |call| call.topic.as_deref() == Some(topic))
     }
 
     /// Those that were answered well.
@@ -230,19 +223,13 @@ impl fmt::Display for Calls {
         writeln!(f, "{} calls begun, {} running", self.begun(), self.running)?;
         let mut counts = std::collections::BTreeMap::<_, usize>::new();
         for call in &self.calls {
-            *counts
-                .entry((&call.function, describe_end(call)))
-                .or_default() += 1;
+            *counts.entry((&call.function, describe_end(call))).or_default() += 1;
         }
         for ((function, end), count) in counts {
             writeln!(f, "  {count} of {function}: {end}")?;
         }
         const SHOWN: usize = 20;
-        for call in self
-            .calls
-            .iter()
-            .skip(self.calls.len().saturating_sub(SHOWN))
-        {
+        for call in self.calls.iter().skip(self.calls.len().saturating_sub(SHOWN)) {
             let unknown = "-".to_owned();
             writeln!(
                 f,
@@ -268,20 +255,14 @@ fn describe_end(call: &Call) -> String {
     };
     match call.ended {
         None => text.push_str("running"),
-        Some(End {
-            status,
-            cause: None,
-            ..
-        }) => _ = write!(text, "{status}"),
-        Some(End {
-            status,
-            cause: Some(cause),
-            ..
-        }) => _ = write!(text, "{status} {cause:?}"),
+        Some(End { status, cause: None, .. }) => _ = write!(text, "{status}"),
+        Some(End { status, cause: Some(cause), .. }) => _ = write!(text, "{status} {cause:?}"),
     }
     text
 }
 
+=======
+>>>>>>> gw
 /// The ledger of one gateway. Clones are the same ledger; it outlives the gateway's stops and restarts.
 #[derive(Clone)]
 pub struct Ledger(Arc<Shared>);
@@ -293,6 +274,7 @@ struct Shared {
     opened: Instant,
     opened_wall: Duration,
     remember_bodies: usize,
+    on_call: Option<OnCall>,
 }
 
 /// What the ledger is to keep.
@@ -305,31 +287,31 @@ pub(crate) struct Retention {
 }
 
 impl Ledger {
-    pub(crate) fn open(retention: &Retention) -> io::Result<Self> {
+    pub(crate) fn open(retention: &Retention, on_call: Option<OnCall>) -> io::Result<Self> {
         let opened = Instant::now();
-        let opened_wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let opened_wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let file = match &retention.file {
             Some(path) => Some(LedgerFile::open(path, retention.file_bodies, opened_wall)?),
             None => None,
         };
         Ok(Self(Arc::new(Shared {
-            calls: Mutex::new(Calls {
-                limit: retention.calls,
-                ..Calls::default()
-            }),
+<<<<<<< HEAD
+            calls: Mutex::new(Calls { limit: retention.calls, ..Calls::default() }),
+=======
+            calls: Mutex::new(Calls::at_most(retention.calls)),
+>>>>>>> gw
             changed: watch::Sender::new(()),
             file,
             opened,
             opened_wall,
             remember_bodies: retention.bodies,
+            on_call,
         })))
     }
 
     /// A copy of the calls remembered.
     pub fn calls(&self) -> Vec<Call> {
-        self.lock().calls.iter().cloned().collect()
+        self.lock().iter().cloned().collect()
     }
 
     /// Looks at the calls without copying them. The ledger is locked meanwhile: do not use it within `look`.
@@ -339,19 +321,19 @@ impl Ledger {
 
     /// How many calls run now.
     pub fn running(&self) -> usize {
-        self.lock().running
+        self.lock().running()
     }
 
     /// Forgets the calls that have ended, up to the first that still runs. The file is left as it is.
     pub fn forget(&self) {
+<<<<<<< HEAD
         let mut calls = self.lock();
-        let ended = calls
-            .calls
-            .iter()
-            .take_while(|call| call.ended.is_some())
-            .count();
+        let ended = calls.calls.iter().take_while(|call| call.ended.is_some()).count();
         calls.calls.drain(..ended);
         calls.first += ended as u64;
+=======
+        self.lock().forget_ended();
+>>>>>>> gw
     }
 
     /// Returns as soon as `reached` holds of the calls. Cancel safe.
@@ -377,14 +359,8 @@ impl Ledger {
             if self.with(&mut reached) {
                 return;
             }
-            if tokio::time::timeout_at(deadline, changed.changed())
-                .await
-                .is_err()
-            {
-                panic!(
-                    "waited {patience:?} for {what}; there are {}",
-                    self.with(Calls::to_string)
-                );
+            if tokio::time::timeout_at(deadline, changed.changed()).await.is_err() {
+                panic!("waited {patience:?} for {what}; there are {}", self.with(Calls::to_string));
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
@@ -392,25 +368,28 @@ impl Ledger {
 
     pub(crate) fn now(&self) -> Moment {
         let elapsed = self.0.opened.elapsed();
-        Moment {
-            monotonic_ns: nanos(elapsed),
-            wall_ns: nanos(self.0.opened_wall + elapsed),
-        }
+        Moment { monotonic_ns: nanos(elapsed), wall_ns: nanos(self.0.opened_wall + elapsed) }
     }
 
     /// Notes that a function begins. The call runs until [`Running::end`], or until its `Running` is dropped.
-    pub(crate) fn begin(&self, mut call: Call, stopped: CancellationToken) -> io::Result<Running> {
+    pub(crate) fn begin(
+        &self,
+        mut call: Call,
+        body: &[u8],
+        stopped: CancellationToken,
+    ) -> io::Result<Running> {
+        if body.len() <= self.0.remember_bodies {
+            // Copied: the payload as it came keeps the connection's read buffer alive.
+            call.body = Some(Bytes::copy_from_slice(body));
+        }
         let mut calls = self.lock();
         call.number = calls.begun();
         call.started = self.now();
         if let Some(file) = &self.0.file {
-            file.start(&call)?;
-        }
-        if call.body_length > self.0.remember_bodies {
-            call.body = None;
+            file.start(&call, body)?;
         }
         let number = call.number;
-        calls.push(call);
+        calls.begin(call);
         drop(calls);
         self.0.changed.send_replace(());
         Ok(Running {
@@ -423,30 +402,37 @@ impl Ledger {
         })
     }
 
-    /// A copy of one call, if it is still remembered.
-    pub(crate) fn get(&self, number: u64) -> Option<Call> {
-        self.lock().get_mut(number).cloned()
-    }
-
-    fn end(&self, number: u64, status: u16, cause: Option<Cause>) -> io::Result<()> {
+    fn end(&self, number: u64, status: u16, cause: Option<Cause>, reply: &[u8]) -> io::Result<()> {
         let mut calls = self.lock();
-        let end = End {
-            status,
-            cause,
-            at: self.now(),
-        };
+<<<<<<< HEAD
+        let end = End { status, cause, at: self.now() };
         calls.running -= 1;
         let call = calls.get_mut(number).map(|call| {
             call.ended = Some(end);
             &*call
         });
-        let written = self
+        let written = self.0.file.as_ref().map_or(Ok(()), |file| file.end(number, call, end));
+=======
+        let at = self.now();
+        let end = End { status, cause, at };
+        let call = calls.end(number, end);
+        let file = self.0.file.as_ref();
+        let written = file.map_or(Ok(()), |file| file.end(number, call, end));
+        let told = self
             .0
-            .file
+            .on_call
             .as_ref()
-            .map_or(Ok(()), |file| file.end(number, call, end));
+            .and_then(|on_call| Some((on_call, call?.clone())));
+>>>>>>> gw
         drop(calls);
         self.0.changed.send_replace(());
+        if let Some((on_call, call)) = told {
+            let first_line = reply
+                .split(|byte| *byte == b'\n')
+                .next()
+                .unwrap_or_default();
+            on_call(&call, String::from_utf8_lossy(first_line).trim_end());
+        }
         written
     }
 
@@ -467,23 +453,24 @@ pub(crate) struct Running {
 
 impl Running {
     /// Notes the end; once this has returned the answer may go out.
-    pub(crate) fn end(mut self, status: u16, cause: Option<Cause>) -> io::Result<()> {
+    pub(crate) fn end(mut self, status: u16, cause: Option<Cause>, reply: &[u8]) -> io::Result<()> {
         self.ended = true;
+<<<<<<< HEAD
+        let cause = if self.late.load(Ordering::Relaxed) { Some(Cause::TooLate) } else { cause };
+        self.ledger.end(self.number, status, cause)
+=======
         let cause = if self.late.load(Ordering::Relaxed) {
             Some(Cause::TooLate)
         } else {
             cause
         };
-        self.ledger.end(self.number, status, cause)
+        self.ledger.end(self.number, status, cause, reply)
+>>>>>>> gw
     }
 
     /// To be set once the caller has been answered by a timeout: any end is [`Cause::TooLate`] from then on.
     pub(crate) fn late(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.late)
-    }
-
-    pub(crate) fn number(&self) -> u64 {
-        self.number
     }
 
     /// What the ledger says if the call is dropped from now on.
@@ -497,22 +484,20 @@ impl Drop for Running {
         if mem::replace(&mut self.ended, true) {
             return;
         }
+<<<<<<< HEAD
+        let cause = if self.stopped.is_cancelled() { Cause::Stopped } else { self.when_dropped };
+        if let Err(error) = self.ledger.end(self.number, 0, Some(cause)) {
+=======
         let cause = if self.stopped.is_cancelled() {
             Cause::Stopped
         } else {
             self.when_dropped
         };
-        if let Err(error) = self.ledger.end(self.number, 0, Some(cause)) {
+        if let Err(error) = self.ledger.end(self.number, 0, Some(cause), &[]) {
+>>>>>>> gw
             tracing::error!(%error, "a record of the ledger was lost");
         }
     }
-}
-
-/// FNV-1a of 64 bits.
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 fn nanos(duration: Duration) -> u64 {
