@@ -311,7 +311,7 @@ async fn poll(consumer: Arc<Consumer>, intake: Intake, stuck: mpsc::UnboundedSen
             }
             // Told to the listener as well, which knows what to make of it.
             Err(error) => {
-                tracing::debug!(%error, "the client reports");
+                tracing::trace!(%error, "the client reports");
                 continue;
             }
         };
