@@ -134,10 +134,10 @@ impl Invoker {
 fn is_closed(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
-            if hyper.is_incomplete_message() || hyper.is_canceled() {
-                return true;
-            }
+        if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
+            && (hyper.is_incomplete_message() || hyper.is_canceled())
+        {
+            return true;
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             return !matches!(io.kind(), std::io::ErrorKind::InvalidData);

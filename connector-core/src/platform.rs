@@ -54,7 +54,7 @@ pub struct Platform {
 impl Platform {
     /// A platform that is believed up until a question is asked, and the task that answers
     /// questions; run it for as long as the process lives.
-    #[must_use]
+    #[must_use = "questions are answered only while the task runs"]
     pub fn new(probe: Probe, conditions: Conditions) -> (Self, impl Future<Output = ()> + Send) {
         // Unbounded holds at most one question for each running call.
         let (ask, questions) = mpsc::unbounded_channel();
@@ -109,7 +109,7 @@ async fn answer(
             up.send_if_modified(|was| std::mem::replace(was, is_up) != is_up);
             for question in asked.drain(..) {
                 // Whoever asked may have been released meanwhile.
-                drop(question.send(is_up));
+                question.send(is_up).ok();
             }
             if is_up {
                 conditions.well(&subject);

@@ -157,7 +157,7 @@ proptest! {
             prop_assert_eq!(lane.pending.len(), lane.model.yielded.iter().filter(|y| !**y).count());
         }
         // Everything that will be judged has been: what is noted as finished is the model's.
-        drop(lane.pending.judged().now_or_never());
+        lane.pending.judged().now_or_never();
         let finished: Vec<usize> = lane.pending.finished_behind().copied().collect();
         prop_assert_eq!(finished, lane.model.finished_behind());
         prop_assert_eq!(lane.pending.unjudged(), lane.tellers.len());
@@ -187,7 +187,7 @@ proptest! {
             prop_assert_eq!(lane.pending.len(), lane.model.yielded.iter().filter(|y| !**y).count());
         }
         let waiting: Vec<usize> = lane.pending.waiting().copied().collect();
-        drop(lane.pending.judged().now_or_never());
+        lane.pending.judged().now_or_never();
         let mut unjudged: Vec<usize> = lane.tellers.iter().map(|(ticket, _)| *ticket).collect();
         unjudged.sort_unstable();
         // `waiting` may lag behind verdicts that nobody has looked for, never behind tracking.

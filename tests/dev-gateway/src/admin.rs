@@ -91,24 +91,13 @@ struct GivenCredentials {
 
 impl From<GivenCredentials> for Credentials {
     fn from(given: GivenCredentials) -> Self {
-        Self {
-            user: given.user,
-            password: given.password,
-        }
+        Self { user: given.user, password: given.password }
     }
 }
 
 fn deploy(state: &State, name: &str, body: &Bytes) -> Result<(), String> {
-    let declared: Declared = if body.is_empty() {
-        Declared::default()
-    } else {
-        parse(body)?
-    };
-    if declared
-        .annotations
-        .as_ref()
-        .is_some_and(|annotations| annotations.contains_key(EXEC))
-    {
+    let declared: Declared = if body.is_empty() { Declared::default() } else { parse(body)? };
+    if declared.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(EXEC)) {
         return Err(format!("{EXEC} is taken from a stack file only"));
     }
     let function = declared.into_function(name, Path::new("."))?;
@@ -152,10 +141,7 @@ fn stop(state: &Arc<State>, body: &Bytes) -> Outcome {
         state.stop().await;
         tokio::time::sleep(Duration::from_millis(for_ms)).await;
         while let Err(error) = state.restart().await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot start again yet"
-            );
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot start again yet");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
@@ -178,11 +164,7 @@ fn show(state: &State) -> Answer {
     json(
         StatusCode::OK,
         &Shown {
-            functions: state
-                .catalog()
-                .iter()
-                .map(|function| function.qualified_name())
-                .collect(),
+            functions: state.catalog().iter().map(|function| function.qualified_name()).collect(),
             running,
             begun,
             listings: *state.listings.borrow(),
@@ -216,19 +198,13 @@ fn calls(state: &State, query: Option<&str>) -> Outcome {
         }
     }
     let from = match query.and_then(|query| query.strip_prefix("from=")) {
-        Some(from) => from
-            .parse::<u64>()
-            .map_err(|error| format!("from is {from:?}: {error}"))?,
+        Some(from) => from.parse::<u64>().map_err(|error| format!("from is {from:?}: {error}"))?,
         None => 0,
     };
     Ok(state.ledger.with(|calls| {
         json(
             StatusCode::OK,
-            &calls
-                .iter()
-                .filter(|call| call.number >= from)
-                .map(shown)
-                .collect::<Vec<_>>(),
+            &calls.iter().filter(|call| call.number >= from).map(shown).collect::<Vec<_>>(),
         )
     }))
 }

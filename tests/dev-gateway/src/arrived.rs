@@ -60,10 +60,7 @@ impl Arrived {
             None => (rest, "/".to_owned()),
         };
         if !is_legal_name(name) {
-            return Err(Box::new(text(
-                StatusCode::NOT_FOUND,
-                "404 page not found\n",
-            )));
+            return Err(Box::new(text(StatusCode::NOT_FOUND, "404 page not found\n")));
         }
         let (head, body) = request.into_parts();
         if !methods.contains(&head.method) {
@@ -79,11 +76,7 @@ impl Arrived {
             }
             Err(error) => return Err(Box::new(text(StatusCode::BAD_REQUEST, error.to_string()))),
         };
-        let made_up = if head.headers.contains_key(CALL_ID) {
-            None
-        } else {
-            Some(new_call_id())
-        };
+        let made_up = if head.headers.contains_key(CALL_ID) { None } else { Some(new_call_id()) };
         let mut headers = head.headers;
         if let Some(call_id) = &made_up {
             headers.insert(CALL_ID, call_id.clone());
@@ -134,10 +127,7 @@ impl Arrived {
             body: None,
             body_length: self.body.len(),
             body_hash: fnv1a(&self.body),
-            started: Moment {
-                monotonic_ns: 0,
-                wall_ns: 0,
-            },
+            started: Moment { monotonic_ns: 0, wall_ns: 0 },
             ended: None,
         }
     }
@@ -151,10 +141,7 @@ impl Arrived {
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        Seen {
-            made_up: self.made_up.clone(),
-            start_time: self.start_time.clone(),
-        }
+        Seen { made_up: self.made_up.clone(), start_time: self.start_time.clone() }
     }
 
     /// The request as the function gets it.

@@ -141,8 +141,7 @@ impl Call {
 
     /// How long the function ran, once it has ended.
     pub fn duration(&self) -> Option<Duration> {
-        self.ended
-            .map(|end| Duration::from_nanos(end.at.monotonic_ns - self.started.monotonic_ns))
+        self.ended.map(|end| Duration::from_nanos(end.at.monotonic_ns - self.started.monotonic_ns))
     }
 }
 
@@ -165,9 +164,7 @@ impl Calls {
     /// Those of one function, given as `name` or `name.namespace`.
     pub fn of(&self, function: &str) -> impl DoubleEndedIterator<Item = &Call> + Clone {
         let function = qualified(function);
-        self.calls
-            .iter()
-            .filter(move |call| call.function == function)
+        self.calls.iter().filter(move |call| call.function == function)
     }
 
     /// Those that came with this `X-Topic`.
@@ -175,9 +172,7 @@ impl Calls {
         &'a self,
         topic: &'a str,
     ) -> impl DoubleEndedIterator<Item = &'a Call> + Clone {
-        self.calls
-            .iter()
-            .filter(move |call| call.topic.as_deref() == Some(topic))
+        self.calls.iter().filter(move |call| call.topic.as_deref() == Some(topic))
     }
 
     /// Those that were answered well.
@@ -201,10 +196,7 @@ impl Calls {
     }
 
     pub(crate) fn at_most(limit: usize) -> Self {
-        Self {
-            limit,
-            ..Self::default()
-        }
+        Self { limit, ..Self::default() }
     }
 
     /// The call of this number, if it is remembered.
@@ -234,11 +226,7 @@ impl Calls {
 
     /// Forgets the calls that have ended, up to the first that still runs.
     pub(crate) fn forget_ended(&mut self) {
-        let ended = self
-            .calls
-            .iter()
-            .take_while(|call| call.ended.is_some())
-            .count();
+        let ended = self.calls.iter().take_while(|call| call.ended.is_some()).count();
         self.calls.drain(..ended);
         self.first += ended as u64;
     }
@@ -250,19 +238,13 @@ impl fmt::Display for Calls {
         writeln!(f, "{} calls begun, {} running", self.begun(), self.running)?;
         let mut counts = BTreeMap::<_, usize>::new();
         for call in &self.calls {
-            *counts
-                .entry((&call.function, describe_end(call)))
-                .or_default() += 1;
+            *counts.entry((&call.function, describe_end(call))).or_default() += 1;
         }
         for ((function, end), count) in counts {
             writeln!(f, "  {count} of {function}: {end}")?;
         }
         const SHOWN: usize = 20;
-        for call in self
-            .calls
-            .iter()
-            .skip(self.calls.len().saturating_sub(SHOWN))
-        {
+        for call in self.calls.iter().skip(self.calls.len().saturating_sub(SHOWN)) {
             let unknown = "-".to_owned();
             writeln!(
                 f,
@@ -288,16 +270,8 @@ fn describe_end(call: &Call) -> String {
     };
     match call.ended {
         None => text.push_str("running"),
-        Some(End {
-            status,
-            cause: None,
-            ..
-        }) => _ = write!(text, "{status}"),
-        Some(End {
-            status,
-            cause: Some(cause),
-            ..
-        }) => _ = write!(text, "{status} {cause:?}"),
+        Some(End { status, cause: None, .. }) => _ = write!(text, "{status}"),
+        Some(End { status, cause: Some(cause), .. }) => _ = write!(text, "{status} {cause:?}"),
     }
     text
 }

@@ -34,13 +34,7 @@ impl Gate {
 
     /// Holds calls again.
     pub fn close(&self) {
-        self.0.send_modify(|state| {
-            *state = GateState {
-                open: false,
-                passes: 0,
-                ..*state
-            }
-        });
+        self.0.send_modify(|state| *state = GateState { open: false, passes: 0, ..*state });
     }
 
     /// Lets this many calls pass, waiting ones or later ones.

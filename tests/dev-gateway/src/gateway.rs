@@ -126,11 +126,9 @@ impl DevGateway {
             bodies: config.remember_bodies,
             file_bodies: config.ledger_bodies,
         };
-        let ledger =
-            Ledger::open(&retention, config.on_call).map_err(|source| StartError::Ledger {
-                path: config.ledger.clone().unwrap_or_default(),
-                source,
-            })?;
+        let ledger = Ledger::open(&retention, config.on_call).map_err(|source| {
+            StartError::Ledger { path: config.ledger.clone().unwrap_or_default(), source }
+        })?;
         let mut catalog = Catalog::default();
         let stack = match &config.stack {
             Some(path) => {

@@ -31,9 +31,7 @@ impl Headers {
 
     /// Every value of a header, its name given in lower case.
     pub fn get_all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.iter()
-            .filter(move |(other, _)| *other == name)
-            .map(|(_, value)| value)
+        self.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
     }
 
     /// Every header with its value.

@@ -119,12 +119,7 @@ pub(crate) struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-<<<<<<< HEAD
-    pub(crate) fn of(call: &'a Call, bodies: usize) -> Self {
-        let body = call.body.as_ref().filter(|body| body.len() <= bodies && bodies > 0);
-=======
     pub(crate) fn of(call: &'a Call, body: Option<&[u8]>) -> Self {
->>>>>>> gw
         Self {
             n: call.number,
             mode: call.mode,
@@ -134,11 +129,7 @@ impl<'a> Start<'a> {
             event_id: call.event_id.as_deref(),
             attempt: call.attempt,
             key: call.key.as_deref(),
-<<<<<<< HEAD
-            key_enc: call.headers.get("x-kafka-key-enc").and_then(|value| value.to_str().ok()),
-=======
             key_enc: call.header("x-kafka-key-enc"),
->>>>>>> gw
             partition: call.partition,
             offset: call.offset,
             caller: call.caller.as_deref(),

@@ -89,6 +89,9 @@ impl Source for ByHand {
     }
 }
 
+/// A function, its topics, and its further annotations.
+type Mapped<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// Everything one test needs.
 pub(super) struct Bench {
     pub(super) gateway: Arc<Gateway>,
@@ -164,8 +167,8 @@ impl Bench {
         bench
     }
 
-    /// Publishes a map of (function, topics, further annotations).
-    pub(super) fn map(&self, functions: &[(&str, &str, &[(&str, &str)])]) {
+    /// Publishes a map.
+    pub(super) fn map(&self, functions: &[Mapped<'_>]) {
         let catalog = functions.iter().map(|(name, topics, more)| {
             let mut annotations: BTreeMap<String, String> =
                 more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
