@@ -41,6 +41,14 @@ async fn build(kind: &str) -> PathBuf {
         .arg(target)
         .current_dir(root())
         .stdin(Stdio::null());
+    // What cargo says of the package under test would look like a changed environment to the build
+    // scripts of dependencies, and build those anew each time.
+    for (name, _) in env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
