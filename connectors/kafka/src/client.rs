@@ -178,7 +178,6 @@ impl ConsumerContext for Listener {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        tracing::debug!(?result, ?offsets, "commit callback");
         let all = result.err().and_then(|error| error.rdkafka_error_code());
         let committed = offsets
             .elements()

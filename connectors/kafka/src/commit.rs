@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use connector_core::conditions::{Conditions, Subject};
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::client::{Committed, Consumer, Partition};
 use crate::meters::Meters;
+use crate::raw;
 
 /// How long a commit's answer is waited for, before it counts as refused.
 pub(crate) const ANSWER: Duration = Duration::from_secs(3);
@@ -191,7 +192,7 @@ impl Committer {
             return;
         }
         let sent = offsets(changed.iter().map(|(partition, _, standing)| (partition, standing)))
-            .and_then(|list| self.consumer.commit(&list, CommitMode::Async));
+            .and_then(|list| raw::commit(self.consumer.client().native_ptr(), &list));
         match sent {
             Ok(()) => self.running = Some((changed, Instant::now() + ANSWER)),
             Err(error) => self.failed(&format!("cannot commit: {error}")),

@@ -57,8 +57,6 @@ pub(crate) fn resolve(
         let without: Vec<_> = all.into_iter().filter(|p| !known.contains_key(p)).collect();
         let from = if added { InitialOffset::Oldest } else { initial };
         for (partition, offset) in offsets_at(consumer, &without, from)? {
-            tracing::info!(topic = %partition.topic, partition = partition.number, offset,
-                "begins here: the group has no committed offset");
             let standing = Standing { offset, metadata: MARK.to_owned() };
             if partitions.contains(&partition) {
                 starts.insert(partition.clone(), standing.clone());
