@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Values;
@@ -281,18 +280,12 @@ fn retry(values: &mut Values) -> RetryPolicy {
         "equal" => Backoff::Equal,
         _ => Backoff::Full,
     };
-    RetryPolicy::try_new(attempts, least, most, Arc::new(codes.clone()), backoff).unwrap_or_else(
-        |wrong| {
-            values.mistake("max_retry_wait", wrong);
-            RetryPolicy {
-                attempts,
-                min_wait: least,
-                max_wait: most,
-                codes: Arc::new(codes),
-                backoff,
-            }
-        },
-    )
+    RetryPolicy::try_new(attempts, least, most, codes, backoff).unwrap_or_else(|wrong| {
+        let name = if least.is_zero() { "initial_retry_wait" } else { "max_retry_wait" };
+        values.mistake(name, wrong);
+        // Not used where there are mistakes.
+        RetryPolicy::never()
+    })
 }
 
 fn drain_timeout(values: &mut Values, grace_period: Duration) -> Duration {
