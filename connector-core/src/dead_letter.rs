@@ -12,8 +12,8 @@ use tracing::error;
 
 use crate::conditions::Subject;
 use crate::dispatch::Dispatcher;
-use crate::headers::{compose, with_attempt};
 use crate::event::{Event, FunctionName};
+use crate::headers::{compose, with_attempt};
 use crate::lane::LaneShared;
 use crate::metrics::Called;
 use crate::source::Letterbox;
@@ -105,7 +105,9 @@ impl Letters {
     ) -> bool {
         let (subject, to) = match address {
             Address::Broker(to) => (Subject(format!("dead letters to {to}").into()), to.clone()),
-            Address::Function(to) => (Subject(format!("dead letters to {to}").into()), to.to_string()),
+            Address::Function(to) => {
+                (Subject(format!("dead letters to {to}").into()), to.to_string())
+            }
             // Callers decide about these two before there is a letter.
             Address::Drop | Address::Hold => return false,
         };
@@ -177,9 +179,11 @@ async fn call_with_letter(
     let composed = compose(&letter.event, &dispatcher.headers).map_err(|e| e.to_string())?;
     let mut headers = with_attempt(&composed, 1);
     for (name, value) in letter.notes() {
-        let visible: String = value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
+        let visible: String =
+            value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
         if let Ok(value) = HeaderValue::from_str(visible.trim()) {
-            headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?, value);
+            headers
+                .insert(HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?, value);
         }
     }
     let permit = function.gate.enter(&dispatcher.running).await;
@@ -199,5 +203,5 @@ async fn call_with_letter(
 
 /// A moment as RFC 3339 text in UTC, to the millisecond.
 fn rfc3339(at: SystemTime) -> String {
-    crate::log::rfc3339(at)
+    humantime::format_rfc3339_millis(at).to_string()
 }

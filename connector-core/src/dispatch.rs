@@ -10,7 +10,7 @@ mod carry;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error};
 
+use crate::conditions::Conditions;
 use crate::dead_letter::{Address, Letter, Letters};
 use crate::event::FunctionName;
 use crate::functions::Functions;
-use crate::conditions::Conditions;
+use crate::gateway::Progress;
 use crate::headers::HeaderRules;
 use crate::hold::Holds;
 use crate::invoke::Invoker;
@@ -56,9 +57,7 @@ pub struct Dispatcher {
     pub(crate) tasks: TaskTracker,
     /// Running calls are cut: the drain deadline has passed.
     pub(crate) cut: CancellationToken,
-    /// When the map is believed complete: `unmap_after` past the first listing. Until then an
-    /// event without functions waits, because after a reboot functions reappear one by one.
-    pub(crate) complete_at: OnceLock<Instant>,
+    pub(crate) listings: watch::Receiver<Progress>,
 }
 
 /// What an event came to.
@@ -180,10 +179,11 @@ impl Dispatcher {
         // A tick is for the function whose schedule made it: without the function there is none.
         let whole_topic = work.lane.options.unmatched == Unmatched::Topic;
         let holds = self.config.unmatched == UnmatchedPolicy::Hold && whole_topic;
-        if holds || self.complete_at.get().is_some_and(|at| *at > Instant::now()) {
+        let complete_at = self.complete_at();
+        if holds || complete_at.is_none_or(|at| at > Instant::now()) {
             let complete = async {
-                match self.complete_at.get() {
-                    Some(at) if !holds => tokio::time::sleep_until(*at).await,
+                match complete_at {
+                    Some(at) if !holds => tokio::time::sleep_until(at).await,
                     _ => std::future::pending().await,
                 }
             };
@@ -203,6 +203,12 @@ impl Dispatcher {
             return Some(Judgement::done(Came::Unmatched));
         }
         Some(self.bury_unmatched(work).await)
+    }
+
+    /// When the map is believed complete: `unmap_after` past the first listing. Until then an
+    /// event without functions waits, because after a reboot functions reappear one by one.
+    fn complete_at(&self) -> Option<Instant> {
+        self.listings.borrow().first.map(|first| first + self.config.unmap_after)
     }
 
     async fn bury_unmatched(&self, work: &Work) -> Judgement {

@@ -1,6 +1,6 @@
 //! The gateway as a directory: which functions there are, and what their annotations ask for.
 //!
-//! [`Gateway::list`] asks once. [`Poll`] asks again and again, and keeps the topic map up to date
+//! [`Gateway::list`] asks once. [`poll`] asks again and again, and keeps the topic map up to date
 //! for everybody else ([`LiveMap`]). Calling functions is another module's affair, but both talk
 //! to the same server, so the HTTP [`client`] is made here.
 //!
@@ -21,16 +21,12 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
 use self::answer::{Answer, FunctionStatus};
-pub use self::live::{LiveMap, Poll, Progress};
-use crate::conditions::Subject;
+pub use self::live::{LiveMap, Progress, poll};
 use crate::event::FunctionName;
-use crate::headers::HeaderRules;
 use crate::log::Chain;
-use crate::platform::Probe;
 use crate::roster::Listing;
 use crate::secret::{Secret, SecretFile};
 use crate::settings::CoreConfig;
-use crate::source::Source;
 use crate::topics::{Function, is_function_name};
 
 /// The files of the gateway's credentials, under `secret_mount_path`.
@@ -43,25 +39,18 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// and short enough that a gateway which moved is found at its new address.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What the condition of the gateway as a directory is called.
-#[must_use]
-pub fn subject() -> Subject {
-    Subject::new("gateway")
-}
-
 /// The HTTP client for everything that goes to the gateway. Cheap to clone.
 ///
 /// It follows no redirects, repeats nothing by itself, and obeys `http_proxy`, `https_proxy` and
 /// `no_proxy` as the upstream connectors do.
 ///
 /// # Errors
-/// Why TLS cannot be set up: there are no root certificates. Cannot happen for `http://`.
-pub fn client<S: Source>(config: &CoreConfig) -> Result<Client, String> {
-    let agent = HeaderRules::of::<S>(config).user_agent().clone();
-    build_client(&config.gateway_url, &agent, config.max_inflight)
-}
-
-fn build_client(url: &str, agent: &HeaderValue, connections: usize) -> Result<Client, String> {
+/// TLS cannot be set up: there are no root certificates. Cannot happen for `http://`.
+pub fn client(
+    gateway_url: &str,
+    user_agent: &HeaderValue,
+    connections: usize,
+) -> reqwest::Result<Client> {
     // Somebody else in the process may have been first; there is only one provider to choose.
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder()
@@ -72,18 +61,12 @@ fn build_client(url: &str, agent: &HeaderValue, connections: usize) -> Result<Cl
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(connections)
-        .user_agent(agent);
-    if !url.starts_with("https:") {
+        .user_agent(user_agent);
+    if !gateway_url.starts_with("https:") {
         // Loading the system's roots costs memory, and fails where there are none.
         builder = builder.tls_certs_only([]);
     }
-    builder.build().map_err(|error| Chain(&error).to_string())
-}
-
-/// Asks the gateway, and through it its provider, whether it is healthy. No answer and a 5xx mean
-/// that it is not; any other answer that it is. Sets no time limit.
-pub fn probe(client: Client, config: &CoreConfig) -> Probe {
-    Gateway::new(client, config).probe()
+    builder.build()
 }
 
 /// The gateway as a directory of functions.
@@ -168,35 +151,10 @@ impl GatewayOptions {
 }
 
 impl Gateway {
-    /// The directory that the settings name, asked through `client`.
-    #[must_use]
-    pub fn new(client: Client, config: &CoreConfig) -> Self {
-        Self::with(client, GatewayOptions::new(config))
-    }
-
     /// The directory behind `options`, asked through `client`.
     #[must_use]
-    pub fn with(client: Client, options: GatewayOptions) -> Self {
+    pub fn new(client: Client, options: GatewayOptions) -> Self {
         Self { client, options }
-    }
-
-    /// The question behind [`probe`].
-    #[must_use]
-    pub fn probe(&self) -> Probe {
-        let url: Arc<str> = format!("{}/healthz", self.options.url).into();
-        let client = self.client.clone();
-        Arc::new(move || {
-            let (client, url) = (client.clone(), Arc::clone(&url));
-            Box::pin(async move {
-                let answer = client.get(&*url).send().await.map_err(|error| innermost(&error))?;
-                match answer.status() {
-                    status if status.is_server_error() => {
-                        Err(format!("/healthz answered {status}"))
-                    }
-                    _ => Ok(()),
-                }
-            })
-        })
     }
 
     /// Lists the functions of all namespaces, or of those that the options name.

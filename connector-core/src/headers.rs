@@ -33,8 +33,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use crate::event::{Attribute, Event};
-use crate::settings::{ContentType, CoreConfig};
-use crate::source::Source;
+use crate::settings::ContentType;
 
 /// The topic that the event was matched on.
 pub const X_TOPIC: HeaderName = HeaderName::from_static("x-topic");
@@ -75,12 +74,6 @@ pub struct HeaderRules {
 pub struct TooLarge;
 
 impl HeaderRules {
-    /// The rules of one source under these settings.
-    #[must_use]
-    pub fn of<S: Source>(config: &CoreConfig) -> Self {
-        Self::new(S::KIND, S::ATTRIBUTE_PREFIX, &config.content_type)
-    }
-
     /// The rules of the connector of this `kind` (`kafka`) and attribute prefix (`X-Kafka-`).
     ///
     /// # Panics

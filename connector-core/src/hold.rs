@@ -102,7 +102,10 @@ impl Holds {
     /// What is held now, and why.
     #[must_use]
     pub fn list(&self) -> Vec<(Arc<str>, FunctionName, Arc<Hold>)> {
-        self.lock().iter().map(|((t, f), hold)| (Arc::clone(t), f.clone(), Arc::clone(hold))).collect()
+        self.lock()
+            .iter()
+            .map(|((t, f), hold)| (Arc::clone(t), f.clone(), Arc::clone(hold)))
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Hold>>> {

@@ -134,10 +134,10 @@ impl Invoker {
 fn is_closed(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
-            if hyper.is_incomplete_message() || hyper.is_canceled() {
-                return true;
-            }
+        if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
+            && (hyper.is_incomplete_message() || hyper.is_canceled())
+        {
+            return true;
         }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             return !matches!(io.kind(), std::io::ErrorKind::InvalidData);
@@ -148,7 +148,7 @@ fn is_closed(error: &reqwest::Error) -> bool {
 }
 
 /// The deepest cause: the outer layers only repeat that a request failed, and name the URL.
-fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -186,8 +186,8 @@ pub fn judge(
         return Judged::Misconfigured(why);
     }
     // A 404 of this form reaches us only for a function that is mapped, so it is on its way.
-    let finding = not_found
-        && matches!(status, StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR);
+    let finding =
+        not_found && matches!(status, StatusCode::NOT_FOUND | StatusCode::INTERNAL_SERVER_ERROR);
     let empty_502 = status == StatusCode::BAD_GATEWAY && answer.body.is_empty();
     if finding || internal || empty_502 || policy.retries_status(status.as_u16()) {
         let after = answer.headers.get(header::RETRY_AFTER);

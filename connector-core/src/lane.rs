@@ -23,6 +23,7 @@ use crate::budget::{Budget, Held, LaneBytes};
 use crate::conditions::Conditions;
 use crate::dispatch::{Dispatcher, HeldTurn};
 use crate::event::Event;
+use crate::gateway::Progress;
 use crate::metrics::{Came, Metrics};
 use crate::order::Closed;
 use crate::pairs::Pins;
@@ -86,6 +87,7 @@ pub(crate) struct IntakeInner {
     pub(crate) budget: Budget,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) topics: watch::Receiver<Arc<TopicMap>>,
+    pub(crate) listings: watch::Receiver<Progress>,
     pub(crate) conditions: Conditions,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) draining: CancellationToken,
@@ -172,6 +174,13 @@ impl Intake {
     #[must_use]
     pub fn topics(&self) -> watch::Receiver<Arc<TopicMap>> {
         self.0.topics.clone()
+    }
+
+    /// Changes with each successful listing, whether or not it brought something new: the moment
+    /// to ask the broker again for what it refused or did not know.
+    #[must_use]
+    pub fn listings(&self) -> watch::Receiver<Progress> {
+        self.0.listings.clone()
     }
 
     /// Where a source reports what it sees, for `/readyz`, the status and the log.

@@ -117,7 +117,8 @@ pub struct FunctionMetrics {
 
 /// Buckets from half a millisecond to two minutes: a function's time, not a network's.
 const SECONDS: [f64; 16] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    120.0,
 ];
 
 impl Came {
@@ -143,14 +144,8 @@ impl Came {
 }
 
 impl Called {
-    const ALL: [Self; 6] = [
-        Self::Well,
-        Self::Retry,
-        Self::Refused,
-        Self::Misconfigured,
-        Self::Uncounted,
-        Self::Cut,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Well, Self::Retry, Self::Refused, Self::Misconfigured, Self::Uncounted, Self::Cut];
 
     fn label(self) -> &'static str {
         match self {
@@ -224,7 +219,11 @@ impl Metrics {
             map_listed.clone(),
         );
         let map_failures = Counter::default();
-        registry.register("map_failures", "Listings of functions that failed", map_failures.clone());
+        registry.register(
+            "map_failures",
+            "Listings of functions that failed",
+            map_failures.clone(),
+        );
         Self {
             registry: Mutex::new(root),
             received,

@@ -50,9 +50,10 @@ impl Keys {
     pub(crate) fn leave(&self) {
         let mut released = Vec::new();
         for waiting in self.lock().values_mut() {
-            let (gone, stay) = waiting.drain(..).partition(|w| w.lane.ended.is_cancelled());
+            let (gone, stay): (VecDeque<Work>, _) =
+                waiting.drain(..).partition(|w| w.lane.ended.is_cancelled());
             *waiting = stay;
-            released.extend::<Vec<Work>>(gone);
+            released.extend(gone);
         }
         // Verdicts are given outside the lock.
         drop(released);
@@ -91,9 +92,10 @@ impl Turn {
                 lane.closed.insert(key.clone());
             }
             if let Some(waiting) = keys.get_mut(key) {
-                let (gone, stay) = waiting.drain(..).partition(|w| Arc::ptr_eq(&w.lane, lane));
+                let (gone, stay): (VecDeque<Work>, _) =
+                    waiting.drain(..).partition(|w| Arc::ptr_eq(&w.lane, lane));
                 *waiting = stay;
-                released.extend::<Vec<Work>>(gone);
+                released.extend(gone);
             }
         }
         drop(released);

@@ -164,7 +164,7 @@ impl Claimed {
         if let Some(Entry::Running(waiters)) = before {
             for waiter in waiters {
                 // A waiter that has gone needs no answer.
-                drop(waiter.send(outcome));
+                waiter.send(outcome).ok();
             }
         }
         Pin { memory: Arc::clone(&self.memory), pair: self.pair }

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use reqwest::{Client, Url};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::conditions::{Conditions, Subject};
+use crate::invoke::innermost;
 
 /// How long the gateway may take to answer the health question.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,6 +24,25 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// Asks the gateway once whether it is healthy.
 pub type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// The question as it is asked of a real gateway: any answer below 500 says that it is up.
+#[must_use]
+pub fn probe(client: Client, gateway: &Url) -> Probe {
+    let mut url = gateway.clone();
+    url.set_path(&format!("{}/healthz", url.path().trim_end_matches('/')));
+    Arc::new(move || {
+        let request = client.get(url.clone());
+        Box::pin(async move {
+            match request.send().await {
+                Ok(answer) if answer.status().is_server_error() => {
+                    Err(format!("/healthz answered {}", answer.status().as_u16()))
+                }
+                Ok(_) => Ok(()),
+                Err(error) => Err(innermost(&error)),
+            }
+        })
+    })
+}
 
 /// The judged state of the platform. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -33,7 +54,7 @@ pub struct Platform {
 impl Platform {
     /// A platform that is believed up until a question is asked, and the task that answers
     /// questions; run it for as long as the process lives.
-    #[must_use]
+    #[must_use = "questions are answered only while the task runs"]
     pub fn new(probe: Probe, conditions: Conditions) -> (Self, impl Future<Output = ()> + Send) {
         // Unbounded holds at most one question for each running call.
         let (ask, questions) = mpsc::unbounded_channel();
@@ -88,7 +109,7 @@ async fn answer(
             up.send_if_modified(|was| std::mem::replace(was, is_up) != is_up);
             for question in asked.drain(..) {
                 // Whoever asked may have been released meanwhile.
-                drop(question.send(is_up));
+                question.send(is_up).ok();
             }
             if is_up {
                 conditions.well(&subject);

@@ -64,7 +64,7 @@ impl RetryPolicy {
     ) -> Result<Self, String> {
         // A zero doubles to zero: with retries for ever that would be a busy loop.
         if min_wait.is_zero() {
-            return Err("is zero: failed calls would be repeated without a pause".into());
+            return Err("allows a first wait of zero".into());
         }
         if min_wait > max_wait {
             return Err(format!(

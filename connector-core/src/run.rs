@@ -4,34 +4,36 @@
 //! connect, ready, run, drain, exit code. A connector's `main` is a call of [`run`].
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+use reqwest::{Client, Url};
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::admin;
+use crate::admin::{Admin, Pages};
 use crate::budget::Budget;
-use crate::conditions::{Conditions, Subject};
+use crate::conditions::{Condition, Conditions, State, Subject};
 use crate::dead_letter::{Address, Letters};
 use crate::dispatch::Dispatcher;
 use crate::functions::Functions;
-use crate::gateway::{self, Gateway, Poll};
+use crate::gateway::{self, Gateway, GatewayOptions, Progress, poll};
 use crate::headers::HeaderRules;
 use crate::hold::Holds;
 use crate::invoke::Invoker;
 use crate::lane::{Intake, IntakeInner};
-use crate::log;
+use crate::log::{self, Chain};
 use crate::metrics::Metrics;
 use crate::pairs::{PairMemory, REMEMBERED};
 use crate::permits::Running;
-use crate::platform::{Platform, Probe};
+use crate::platform::{self, Platform};
 use crate::settings::{self, CoreConfig, Loaded};
 use crate::source::Source;
 use crate::supervisor::{broker, supervise};
@@ -76,7 +78,7 @@ fn print(outcome: &settings::Outcome) -> ExitCode {
 async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     let Loaded { core, source, warnings } = loaded;
     let (core, source) = (Arc::new(core), Arc::new(source));
-    log::init(&core);
+    log::init(S::KIND, core.debug, core.log_encoding);
     for warning in warnings {
         warn!("{warning}");
     }
@@ -87,37 +89,34 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
 
     let metrics = Arc::new(Metrics::new(S::KIND, env!("CARGO_PKG_VERSION")));
     let conditions = Conditions::new();
-    conditions.expect(&gateway::subject(), "the functions have not been listed yet");
-    conditions.expect(&broker(), "not connected yet");
+    conditions.expect(&broker());
     tokio::spawn(conditions.clone().summarise(Duration::from_secs(60)));
 
-    let client = match gateway::client::<S>(&core) {
+    let client = match client::<S>(&core) {
         Ok(client) => client,
         // An `https` gateway and no trusted certificates: a person must mend the image.
-        Err(why) => return print(&settings::Outcome::Mistakes(format!("gateway_url: {why}\n"))),
+        Err(error) => {
+            let why = format!("gateway_url: {}\n", Chain(&error));
+            return print(&settings::Outcome::Mistakes(why));
+        }
     };
-    let (publish, topics) = watch::channel(Arc::new(TopicMap::empty()));
-    let rules = Rules::of::<S>(&core);
-    let gateway = Gateway::new(client.clone(), &core);
+    let gateway = Gateway::new(client.clone(), GatewayOptions::new(&core));
+    let (map, polling) = poll(gateway, rules::<S>(&core), &core, conditions.clone());
     let intake = assemble::<S>(Assembly {
-        config: Arc::clone(&core),
+        config: core,
         client,
-        probe: gateway.probe(),
-        topics,
+        topics: map.topics(),
+        listings: map.progress(),
         conditions,
         metrics,
     });
     tokio::spawn(serve_admin(intake.clone()));
-    let poll = Poll::new(gateway, rules, publish, intake.clone());
-    let mut listed = poll.listed();
-    tokio::spawn(poll.run());
+    tokio::spawn(polling);
     tokio::select! {
         () = signals.next() => return ExitCode::SUCCESS,
         // The first map comes before the first event.
-        _ = listed.wait_for(|listed| *listed) => {}
+        () = map.loaded() => {}
     }
-    let complete = Instant::now() + core.unmap_after;
-    drop(intake.0.dispatcher.complete_at.set(complete));
 
     let opens = (Arc::clone(&source), intake.clone());
     let open = move |address: &str| S::letterbox(&opens.0, &opens.1, address);
@@ -131,17 +130,19 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
 pub(crate) struct Assembly {
     pub(crate) config: Arc<CoreConfig>,
     pub(crate) client: reqwest::Client,
-    pub(crate) probe: Probe,
     pub(crate) topics: watch::Receiver<Arc<TopicMap>>,
+    pub(crate) listings: watch::Receiver<Progress>,
     pub(crate) conditions: Conditions,
     pub(crate) metrics: Arc<Metrics>,
 }
 
 /// Puts together what stands between a source and the gateway, and starts what it needs.
 pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
-    let Assembly { config, client, probe, topics, conditions, metrics } = parts;
+    let Assembly { config, client, topics, listings, conditions, metrics } = parts;
     let running = Running::new(config.max_inflight);
     metrics.calls_limit.set(i64::try_from(config.max_inflight).unwrap_or(i64::MAX));
+    let gateway = gateway_url(&config);
+    let probe = platform::probe(client.clone(), &gateway);
     let (platform, questions) = Platform::new(probe, conditions.clone());
     tokio::spawn(questions);
     let cut = CancellationToken::new();
@@ -152,20 +153,20 @@ pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
         holds: Arc::new(Holds::new(conditions.clone())),
         platform,
         functions: Functions::new(
-            config.gateway(),
+            gateway,
             config.function_concurrency,
             running.clone(),
             Arc::clone(&metrics),
         ),
         running,
         invoker: Invoker::new(client, config.upstream_timeout),
-        headers: HeaderRules::of::<S>(&config),
+        headers: header_rules::<S>(&config),
         letters: Letters::default(),
         conditions: conditions.clone(),
         metrics: Arc::clone(&metrics),
         tasks: TaskTracker::new(),
         cut: cut.clone(),
-        complete_at: OnceLock::new(),
+        listings: listings.clone(),
         config: Arc::clone(&config),
     });
     tokio::spawn(follow(Arc::clone(&dispatcher), topics.clone()));
@@ -173,6 +174,7 @@ pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
         budget: Budget::new(config.buffer_bytes),
         dispatcher,
         topics,
+        listings,
         conditions,
         metrics,
         draining: CancellationToken::new(),
@@ -278,13 +280,39 @@ async fn serve_admin(intake: Intake) {
     let port = intake.config().admin_port;
     let (metrics, conditions) = (intake.clone(), intake.conditions().clone());
     let status = intake;
-    admin::serve(
-        port,
+    let Some(admin) = Admin::bind(port).await else { return };
+    let pages = Pages {
         conditions,
-        Arc::new(move || metrics.page()),
-        Arc::new(move || status.status()),
-    )
-    .await;
+        metrics: Arc::new(move || metrics.page()),
+        status: Arc::new(move || status.status()),
+    };
+    admin.serve(pages).await;
+}
+
+/// The gateway's address, which the settings have checked.
+fn gateway_url(config: &CoreConfig) -> Url {
+    config.gateway_url.parse().expect("the settings accept only a URL")
+}
+
+/// The client for everything that goes to the gateway.
+pub(crate) fn client<S: Source>(config: &CoreConfig) -> reqwest::Result<Client> {
+    let rules = header_rules::<S>(config);
+    gateway::client(&config.gateway_url, rules.user_agent(), config.max_inflight)
+}
+
+pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
+    Rules {
+        kind: S::KIND,
+        delimiter: config.topic_delimiter.clone(),
+        pattern: S::pattern,
+        letter_scheme: S::LETTER_SCHEME,
+        retry: config.retry.clone(),
+    }
+}
+
+fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
+    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &config.content_type)
+        .reserve(S::OWN_HEADERS.iter().map(|name| HeaderName::from_static(name)))
 }
 
 impl Intake {
@@ -314,7 +342,7 @@ impl Intake {
         let skipped: Vec<_> = map
             .skipped()
             .iter()
-            .map(|s| json!({ "function": s.function.as_str(), "item": &*s.item, "why": &*s.why }))
+            .map(|s| json!({ "function": s.function.as_str(), "item": s.item, "why": s.reason }))
             .collect();
         let held: Vec<_> = inner
             .dispatcher
@@ -323,12 +351,13 @@ impl Intake {
             .into_iter()
             .map(|(topic, function, hold)| {
                 json!({ "topic": &*topic, "function": function.as_str(), "why": hold.why,
-                        "since": log::rfc3339(hold.since) })
+                        "since": humantime::format_rfc3339_millis(hold.since).to_string() })
             })
             .collect();
+        let conditions: Vec<_> = inner.conditions.snapshot().iter().map(condition).collect();
         json!({
             "draining": self.is_draining(),
-            "conditions": inner.conditions.snapshot(),
+            "conditions": conditions,
             "topics": topics,
             "skipped": skipped,
             "held": held,
@@ -337,4 +366,14 @@ impl Intake {
             "buffer_bytes": { "used": inner.budget.used(), "limit": inner.budget.limit() },
         })
     }
+}
+
+fn condition(condition: &Condition) -> serde_json::Value {
+    let (state, why) = match &condition.state {
+        State::Expected => ("expected", ""),
+        State::Well => ("well", ""),
+        State::Unwell { why, .. } => ("unwell", why.as_str()),
+    };
+    json!({ "subject": condition.subject.0, "state": state, "why": why,
+            "for_seconds": condition.lasted.as_secs() })
 }

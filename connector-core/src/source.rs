@@ -25,6 +25,11 @@ pub trait Source: Sized + Send + 'static {
     /// What stands before the name of a message's own header: `X-Kafka-`.
     const ATTRIBUTE_PREFIX: &'static str;
 
+    /// The names, in lower case, of headers that this source may set through
+    /// [`Event::headers`](crate::Event::headers) and an event may lack: no attribute of a message
+    /// poses as one of them.
+    const OWN_HEADERS: &'static [&'static str] = &[];
+
     /// The word before the colon of a dead-letter address on this broker: `topic`. `None` where
     /// the broker cannot store letters.
     const LETTER_SCHEME: Option<&'static str>;

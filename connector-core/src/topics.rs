@@ -18,8 +18,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::dead_letter::Address;
 use crate::event::FunctionName;
 use crate::retry::RetryPolicy;
-use crate::settings::CoreConfig;
-use crate::source::Source;
 
 /// The annotation by which a function asks for events.
 pub const TOPIC: &str = "topic";
@@ -111,7 +109,7 @@ pub struct Skipped {
     /// The item as written; the whole text where the annotation is not a list.
     pub item: String,
     /// Why, as a sentence.
-    pub why: String,
+    pub reason: String,
     /// It is plainly meant for another kind of source: worth showing, not worth logging.
     pub foreign: bool,
 }
@@ -143,20 +141,6 @@ struct Matched {
 struct Many {
     matches: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     indices: Vec<usize>,
-}
-
-impl Rules {
-    /// The rules of one source under these settings.
-    #[must_use]
-    pub fn of<S: Source>(config: &CoreConfig) -> Self {
-        Self {
-            kind: S::KIND,
-            delimiter: config.topic_delimiter.clone(),
-            pattern: S::pattern,
-            letter_scheme: S::LETTER_SCHEME,
-            retry: config.retry.clone(),
-        }
-    }
 }
 
 impl Pattern {
@@ -452,11 +436,11 @@ impl Build {
         function: &Function,
         annotation: &'static str,
         item: &str,
-        why: String,
+        reason: String,
         foreign: bool,
     ) {
         let function = function.name.clone();
-        self.skipped.push(Skipped { function, annotation, item: item.into(), why, foreign });
+        self.skipped.push(Skipped { function, annotation, item: item.into(), reason, foreign });
     }
 
     fn finish(self) -> TopicMap {

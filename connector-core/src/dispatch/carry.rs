@@ -153,8 +153,10 @@ impl<'a> Carrier<'a> {
                 }
             };
             let permit = self.or_broken(name, function.gate.enter(&dispatcher.running)).await?;
-            let held_meanwhile = hold.is_none() && dispatcher.holds.of(&event.topic, name).is_some();
-            if held_meanwhile || !dispatcher.platform.is_up() || self.work.lane.ended.is_cancelled() {
+            let held_meanwhile =
+                hold.is_none() && dispatcher.holds.of(&event.topic, name).is_some();
+            if held_meanwhile || !dispatcher.platform.is_up() || self.work.lane.ended.is_cancelled()
+            {
                 continue;
             }
 
@@ -192,8 +194,8 @@ impl<'a> Carrier<'a> {
                     dispatcher.holds.begin(&event.topic, name, &why);
                 }
                 Judged::Retry { why, after, platform, unwritten } => {
-                    let up = !platform
-                        || self.or_broken(name, dispatcher.platform.is_up_now()).await?;
+                    let up =
+                        !platform || self.or_broken(name, dispatcher.platform.is_up_now()).await?;
                     if !up || unwritten {
                         function.metrics.called(Called::Uncounted, took);
                         if up {
@@ -210,7 +212,9 @@ impl<'a> Carrier<'a> {
                     let retries = self.calls_known(calls.made).saturating_sub(1);
                     if !mapping.retry.allows(retries) {
                         drop(trying);
-                        if let Some(outcome) = self.bury(&mapping, &function, "exhausted", &calls).await? {
+                        if let Some(outcome) =
+                            self.bury(&mapping, &function, "exhausted", &calls).await?
+                        {
                             return Ok(Carried::ended(outcome, failed_reply(called)));
                         }
                         calls = Calls::default();
@@ -223,7 +227,8 @@ impl<'a> Carrier<'a> {
                             attempt = calls.made, error = why, wait = ?wait, "will be tried again"
                         );
                     }
-                    if self.work.lane.options.stores_waits && !self.answered.load(Ordering::Relaxed) {
+                    if self.work.lane.options.stores_waits && !self.answered.load(Ordering::Relaxed)
+                    {
                         return Ok(Carried::Released { after: Some(wait) });
                     }
                     self.or_broken(name, tokio::time::sleep(wait)).await?;
@@ -234,7 +239,8 @@ impl<'a> Carrier<'a> {
                     if trying.is_some() {
                         continue;
                     }
-                    if let Some(outcome) = self.bury(&mapping, &function, "refused", &calls).await? {
+                    if let Some(outcome) = self.bury(&mapping, &function, "refused", &calls).await?
+                    {
                         return Ok(Carried::ended(outcome, failed_reply(called)));
                     }
                     calls = Calls::default();
@@ -360,7 +366,10 @@ impl<'a> Carrier<'a> {
                 if config.print_response_body {
                     let body = answer.body.get(..4096).unwrap_or(&answer.body);
                     let body = String::from_utf8_lossy(body);
-                    info!("[{status}] {topic} => {name} ({bytes} bytes, {took:.1?}) {}", body.trim_end());
+                    info!(
+                        "[{status}] {topic} => {name} ({bytes} bytes, {took:.1?}) {}",
+                        body.trim_end()
+                    );
                 } else {
                     info!("[{status}] {topic} => {name} ({bytes} bytes, {took:.1?})");
                 }

@@ -1,19 +1,21 @@
 //! The topic map, kept up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Gateway, subject};
-use crate::conditions::Conditions;
-use crate::lane::Intake;
-use crate::metrics::Metrics;
+use super::Gateway;
+use crate::conditions::{Conditions, Subject};
 use crate::roster::{Listing, Roster};
+use crate::settings::CoreConfig;
 use crate::topics::{Rules, Skipped, TopicMap};
+
+const SUBJECT: Subject = Subject::new("gateway");
 
 /// The first wait while nothing has been listed yet: at the start of a host the gateway comes up
 /// within seconds, and nothing can be done before.
@@ -113,23 +115,23 @@ impl LiveMap {
     }
 }
 
-/// The task that keeps the map: it lists at once, then every `rebuild_interval`, and never ends.
-/// The map stops changing when the task is dropped.
+/// The live map, and the task that keeps it: it lists at once, then every `rebuild_interval`, and
+/// never ends. The map stops changing when the task is dropped.
 ///
-/// Trouble is told to the conditions, and keeps the process from being ready only while there has
+/// Trouble is told to `conditions`, and keeps the process from being ready only while there has
 /// been no listing at all.
-pub struct Poll {
+pub fn poll(
     gateway: Gateway,
     rules: Rules,
-    pace: Pace,
+    config: &CoreConfig,
     conditions: Conditions,
-    metrics: Arc<Metrics>,
-    roster: Roster,
-    publish: watch::Sender<Arc<TopicMap>>,
-    report: watch::Sender<Progress>,
-    listed: watch::Sender<bool>,
-    wanted: Arc<Notify>,
-    told: Told,
+) -> (LiveMap, impl Future<Output = ()> + Send + 'static + use<>) {
+    let pace = Pace {
+        interval: config.rebuild_interval,
+        unmap_after: config.unmap_after,
+        print_sync: config.print_sync,
+    };
+    start(gateway, rules, pace, conditions)
 }
 
 /// The settings that concern polling.
@@ -140,6 +142,44 @@ pub(super) struct Pace {
     pub(super) print_sync: bool,
 }
 
+pub(super) fn start(
+    gateway: Gateway,
+    rules: Rules,
+    pace: Pace,
+    conditions: Conditions,
+) -> (LiveMap, impl Future<Output = ()> + Send + 'static + use<>) {
+    conditions.expect(&SUBJECT);
+    let (publish, topics) = watch::channel(Arc::new(TopicMap::empty()));
+    let (report, progress) = watch::channel(Progress::default());
+    let wanted = Arc::new(Notify::new());
+    let live =
+        LiveMap { topics, progress, wanted: Arc::clone(&wanted), unmap_after: pace.unmap_after };
+    let polling = Polling {
+        gateway,
+        rules,
+        pace,
+        conditions,
+        roster: Roster::new(pace.unmap_after),
+        publish,
+        report,
+        wanted,
+        told: Told::default(),
+    };
+    (live, polling.run())
+}
+
+struct Polling {
+    gateway: Gateway,
+    rules: Rules,
+    pace: Pace,
+    conditions: Conditions,
+    roster: Roster,
+    publish: watch::Sender<Arc<TopicMap>>,
+    report: watch::Sender<Progress>,
+    wanted: Arc<Notify>,
+    told: Told,
+}
+
 /// What has been logged, so that it is logged once.
 #[derive(Default)]
 struct Told {
@@ -148,68 +188,8 @@ struct Told {
     misnamed: BTreeSet<String>,
 }
 
-impl Poll {
-    /// Will list through `gateway`, read annotations by `rules`, and send each new map to
-    /// `publish`. Nothing is asked before [`run`](Self::run).
-    #[must_use]
-    pub fn new(
-        gateway: Gateway,
-        rules: Rules,
-        publish: watch::Sender<Arc<TopicMap>>,
-        intake: Intake,
-    ) -> Self {
-        let config = intake.config();
-        let pace = Pace {
-            interval: config.rebuild_interval,
-            unmap_after: config.unmap_after,
-            print_sync: config.print_sync,
-        };
-        let metrics = Arc::clone(intake.metrics());
-        Self::with(gateway, rules, publish, pace, intake.conditions().clone(), metrics)
-    }
-
-    pub(super) fn with(
-        gateway: Gateway,
-        rules: Rules,
-        publish: watch::Sender<Arc<TopicMap>>,
-        pace: Pace,
-        conditions: Conditions,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            gateway,
-            rules,
-            pace,
-            conditions,
-            metrics,
-            roster: Roster::new(pace.unmap_after),
-            publish,
-            report: watch::Sender::default(),
-            listed: watch::Sender::new(false),
-            wanted: Arc::default(),
-            told: Told::default(),
-        }
-    }
-
-    /// The map that this task keeps, for everybody else.
-    #[must_use]
-    pub fn live(&self) -> LiveMap {
-        LiveMap {
-            topics: self.publish.subscribe(),
-            progress: self.report.subscribe(),
-            wanted: Arc::clone(&self.wanted),
-            unmap_after: self.pace.unmap_after,
-        }
-    }
-
-    /// Becomes true with the first listing, when its map has been published.
-    #[must_use]
-    pub fn listed(&self) -> watch::Receiver<bool> {
-        self.listed.subscribe()
-    }
-
-    /// Lists for ever.
-    pub async fn run(mut self) {
+impl Polling {
+    async fn run(mut self) {
         let interval = self.pace.interval;
         let mut first_waits = ExponentialBuilder::new()
             .with_min_delay(FIRST_WAIT.min(interval))
@@ -220,12 +200,11 @@ impl Poll {
             match self.gateway.list().await {
                 Ok(listing) => {
                     self.absorb(listing);
-                    self.conditions.well(&subject());
+                    self.conditions.well(&SUBJECT);
                 }
                 Err(error) => {
                     let is_empty = self.roster.first().is_none();
-                    self.metrics.map_failures.inc();
-                    self.conditions.unwell(&subject(), &error.to_string(), is_empty);
+                    self.conditions.unwell(&SUBJECT, &error.to_string(), is_empty);
                 }
             }
             if self.roster.first().is_none() {
@@ -266,14 +245,7 @@ impl Poll {
             progress.last = Some(now);
             progress.unlisted = unlisted;
         });
-        self.listed.send_replace(true);
-        self.metrics.map_listed.set(unix_seconds());
     }
-}
-
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 impl Told {
@@ -306,7 +278,7 @@ impl Told {
                 function = %it.function,
                 annotation = it.annotation,
                 item = it.item,
-                why = it.why,
+                reason = it.reason,
                 "annotation skipped"
             );
         }

@@ -13,15 +13,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::live::Pace;
+use super::live::{Pace, start};
 use super::*;
-use crate::conditions::{Conditions, State};
-use crate::metrics::Metrics;
+use crate::conditions::{Conditions, State, Subject};
 use crate::retry::RetryPolicy;
-use crate::topics::{Pattern, Rules, TopicMap};
+use crate::topics::{Pattern, Rules};
 
 const ALL: &str = "/system/functions";
 const NAMESPACES: &str = "/system/namespaces";
@@ -112,7 +110,7 @@ fn options(address: SocketAddr) -> GatewayOptions {
 
 fn gateway(options: GatewayOptions) -> Gateway {
     let agent = HeaderValue::from_static("test");
-    Gateway::with(build_client(&options.url, &agent, 4).unwrap(), options)
+    Gateway::new(client(&options.url, &agent, 4).unwrap(), options)
 }
 
 async fn started() -> (Server, Gateway) {
@@ -297,19 +295,6 @@ async fn a_gateway_that_does_not_answer_is_described() {
     assert!(why.contains("cannot be reached: Connection refused"), "{why}");
 }
 
-#[tokio::test]
-async fn the_gateway_is_healthy_unless_it_is_silent_or_says_otherwise() {
-    let (server, gateway) = started().await;
-    let probe = gateway.probe();
-    for (status, healthy) in [(200, true), (404, true), (307, true), (500, false), (502, false)] {
-        server.set("/healthz", status, "");
-        assert_eq!(probe().await.is_ok(), healthy, "{status}");
-    }
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let gone = super::tests::gateway(options(gone)).probe();
-    assert!(gone().await.unwrap_err().contains("refused"));
-}
-
 fn rules() -> Rules {
     Rules {
         kind: "kafka",
@@ -336,11 +321,8 @@ impl Polled {
     fn start(server: Server, address: SocketAddr) -> Self {
         let conditions = Conditions::new();
         let gateway = gateway(options(address));
-        let publish = watch::Sender::new(Arc::new(TopicMap::empty()));
-        let metrics = Arc::new(Metrics::new("test", "0.0.0"));
-        let poll = Poll::with(gateway, rules(), publish, PACE, conditions.clone(), metrics);
-        let live = poll.live();
-        tokio::spawn(poll.run());
+        let (live, polling) = start(gateway, rules(), PACE, conditions.clone());
+        tokio::spawn(polling);
         Self { server, live, conditions }
     }
 
@@ -352,7 +334,7 @@ impl Polled {
     }
 
     fn state(&self) -> Option<State> {
-        self.conditions.state(&subject())
+        self.conditions.state(&Subject::new("gateway"))
     }
 
     async fn until(&self, wanted: impl Fn(Option<State>) -> bool) {
@@ -368,7 +350,7 @@ async fn the_first_listing_is_tried_again_and_again_until_it_comes() {
     let (server, address) = Server::start().await;
     server.set(NAMESPACES, 500, "starting");
     let polled = Polled::start(server, address);
-    assert_eq!(polled.state(), None);
+    assert_eq!(polled.state(), Some(State::Expected));
     polled.until(|state| matches!(state, Some(State::Unwell { blocks_ready: true, .. }))).await;
     let start = Instant::now();
     tokio::time::sleep(Duration::from_secs(60)).await;

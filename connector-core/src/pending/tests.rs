@@ -42,7 +42,8 @@ enum Judge {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let judge = prop_oneof![6 => Just(Judge::Done), 1 => Just(Judge::Release), 1 => Just(Judge::Silence)];
+    let judge =
+        prop_oneof![6 => Just(Judge::Done), 1 => Just(Judge::Release), 1 => Just(Judge::Silence)];
     let step = prop_oneof![
         3 => Just(Step::Track),
         3 => (0..8_usize, judge).prop_map(|(n, judge)| Step::Judge(n, judge)),
@@ -156,7 +157,7 @@ proptest! {
             prop_assert_eq!(lane.pending.len(), lane.model.yielded.iter().filter(|y| !**y).count());
         }
         // Everything that will be judged has been: what is noted as finished is the model's.
-        drop(lane.pending.judged().now_or_never());
+        lane.pending.judged().now_or_never();
         let finished: Vec<usize> = lane.pending.finished_behind().copied().collect();
         prop_assert_eq!(finished, lane.model.finished_behind());
         prop_assert_eq!(lane.pending.unjudged(), lane.tellers.len());
@@ -186,7 +187,7 @@ proptest! {
             prop_assert_eq!(lane.pending.len(), lane.model.yielded.iter().filter(|y| !**y).count());
         }
         let waiting: Vec<usize> = lane.pending.waiting().copied().collect();
-        drop(lane.pending.judged().now_or_never());
+        lane.pending.judged().now_or_never();
         let mut unjudged: Vec<usize> = lane.tellers.iter().map(|(ticket, _)| *ticket).collect();
         unjudged.sort_unstable();
         // `waiting` may lag behind verdicts that nobody has looked for, never behind tracking.

@@ -13,6 +13,9 @@ use crate::secret::Secret;
 /// A gateway is not asked more often than this.
 const LEAST_REBUILD_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The setting that takes a dead-letter address.
+pub(super) const DEAD_LETTER: &str = "dead_letter";
+
 /// What remains of the host's patience for everything but the calls that still run.
 const DRAIN_RESERVE: Duration = Duration::from_secs(5);
 
@@ -249,10 +252,10 @@ fn count(values: &mut Values, name: &'static str) -> usize {
 
 fn dead_letter(values: &mut Values) -> Address {
     let scheme = values.letter_scheme();
-    let text = values.text("dead_letter").unwrap_or_else(|| "drop".to_owned());
+    let text = values.text(DEAD_LETTER).unwrap_or_else(|| "drop".to_owned());
     Address::parse(&text, scheme).unwrap_or_else(|wrong| {
         let wrong = format!("{} {wrong}", super::reading::quoted(&text));
-        values.mistake_taking("dead_letter", wrong, Some(Address::forms(scheme)));
+        values.mistake_taking(DEAD_LETTER, wrong, Some(Address::forms(scheme)));
         Address::Drop
     })
 }
@@ -260,7 +263,7 @@ fn dead_letter(values: &mut Values) -> Address {
 fn retry(values: &mut Values) -> RetryPolicy {
     // Below 0 there is only -1: for ever.
     let attempts = u32::try_from(values.number("max_retry_attempts")).ok();
-    let least = values.duration("initial_retry_wait");
+    let least = above_zero(values, "initial_retry_wait");
     let most = values.duration("max_retry_wait");
     let mut codes = BTreeSet::new();
     for item in values.list("retry_http_codes") {
@@ -281,9 +284,11 @@ fn retry(values: &mut Values) -> RetryPolicy {
         _ => Backoff::Full,
     };
     RetryPolicy::try_new(attempts, least, most, codes, backoff).unwrap_or_else(|wrong| {
-        let name = if least.is_zero() { "initial_retry_wait" } else { "max_retry_wait" };
-        values.mistake(name, wrong);
-        // Not used where there are mistakes.
+        // That the first wait is zero has been said.
+        if !least.is_zero() {
+            let only_first = !values.is_set("max_retry_wait");
+            values.mistake(if only_first { "initial_retry_wait" } else { "max_retry_wait" }, wrong);
+        }
         RetryPolicy::never()
     })
 }

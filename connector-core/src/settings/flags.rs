@@ -122,6 +122,15 @@ pub(super) fn forms(setting: &Setting) -> Vec<String> {
     forms
 }
 
+/// A flag that two settings, or a setting and a page, answer to.
+pub(super) fn ambiguous(rows: &[Setting]) -> Option<String> {
+    rows.iter().enumerate().find_map(|(at, setting)| {
+        forms(setting).into_iter().find(|form| {
+            page(form).is_some() || rows[at + 1..].iter().any(|other| answers_to(other, form))
+        })
+    })
+}
+
 fn page(name: &str) -> Option<Page> {
     let name = if name == "h" { "help" } else { name };
     PAGES.iter().find(|(word, ..)| same(word, name)).map(|&(_, page, _)| page)

@@ -1,7 +1,7 @@
 //! From arguments and environment to validated settings, or to what is printed instead.
 
 use super::core::CoreConfig;
-use super::flags::{Flags, Page};
+use super::flags::{self, Flags, Page};
 use super::shared::SHARED;
 use super::values::{Values, Warning};
 use super::{Setting, layers, render};
@@ -66,6 +66,9 @@ impl Table {
 
     /// The shared rows with a source's own. An own row replaces the shared one of the same name:
     /// that is how a source gives a shared setting one more flag.
+    ///
+    /// # Panics
+    /// In debug builds, when two rows answer to the same flag.
     #[must_use]
     pub fn new(
         kind: &'static str,
@@ -76,6 +79,7 @@ impl Table {
         let mut rows = own.to_vec();
         let shared = SHARED.iter().filter(|row| own.iter().all(|own| own.name != row.name));
         rows.extend(shared.copied());
+        debug_assert_eq!(flags::ambiguous(&rows), None, "two settings answer to this flag");
         Self { kind, scheme, defaults, rows, own: own.len() }
     }
 

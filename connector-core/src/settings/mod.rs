@@ -52,7 +52,8 @@ pub enum Form {
     Text,
     /// A list, separated by commas.
     List,
-    /// `true` or `1`; anything else is false.
+    /// `true` or `1`, `false` or `0`. Of an upstream name anything else is false, with a warning.
+    /// On the command line what Go takes: `-x`, `-x=T`, `-x=False`.
     Flag,
     /// A whole number, least and most.
     Number(i64, i64),
@@ -73,6 +74,6 @@ pub enum Form {
 pub enum Origin {
     /// The upstream connectors have it: read as tolerantly as they do, with a warning.
     Upstream,
-    /// Ours: read strictly.
+    /// Ours: read strictly. Set but empty is a mistake.
     Ours,
 }

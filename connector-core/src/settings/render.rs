@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use super::core::DEAD_LETTER;
 use super::flags::{self, PAGES};
 use super::layers::older_names;
 use super::load::Table;
 use super::reading::takes;
 use super::values::{Mistake, Values};
 use super::{Form, Origin, Setting};
+use crate::dead_letter::Address;
 
 /// The width of the help.
 const COLUMNS: usize = 100;
@@ -52,10 +54,10 @@ pub(super) fn help(table: &Table) -> String {
             line(&mut text, &format!("  {}", setting.name));
             paragraph(&mut text, 6, &format!("Flags: {}", flags.join(", ")));
             let default = match default(table, setting) {
-                Some(default) => format!("default {default}"),
+                Some(default) => format!("default `{default}`"),
                 None => "unset by default".to_owned(),
             };
-            paragraph(&mut text, 6, &format!("Takes {}; {default}", takes(setting.form)));
+            paragraph(&mut text, 6, &format!("Takes {}; {default}", taken(table, setting)));
             paragraph(&mut text, 6, setting.help);
         }
     }
@@ -110,7 +112,7 @@ pub(super) fn reference(table: &Table) -> String {
                 Some(default) => format!("`{default}`"),
                 None => "unset".to_owned(),
             };
-            let cells = [names, default, takes(setting.form), setting.help.to_owned()];
+            let cells = [names, default, taken(table, setting), setting.help.to_owned()];
             let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
             line(&mut text, &format!("| {} |", cells.join(" | ")));
         }
@@ -129,6 +131,11 @@ fn sections(table: &Table) -> impl Iterator<Item = (String, &[Setting])> {
     ]
     .into_iter()
     .filter(|(_, rows)| !rows.is_empty())
+}
+
+/// What a setting takes; a dead-letter address is text only to the table.
+fn taken(table: &Table, setting: &Setting) -> String {
+    if setting.name == DEAD_LETTER { Address::forms(table.scheme) } else { takes(setting.form) }
 }
 
 /// The default that holds for this source.

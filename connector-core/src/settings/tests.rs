@@ -353,16 +353,20 @@ fn drain_follows_the_grace_period_unless_it_is_set() {
 
 #[test]
 fn retries_keep_their_laws() {
-    let env = [("max_retry_attempts", "-1"), ("initial_retry_wait", "1ms"), ("backoff", "equal")];
+    let env = [("max_retry_attempts", "-1"), ("max_retry_wait", "1s"), ("backoff", "equal")];
     let (core, _) = load_with(&[], &env).unwrap_or_else(|outcome| panic!("{}", outcome.text()));
     assert_eq!(core.retry.attempts(), None);
     let (core, _) = load_with(&[], &[("max_retry_attempts", "0")]).unwrap();
     assert_eq!(core.retry.attempts(), Some(0));
-    let wrong = mistakes(&[], &[("initial_retry_wait", "3m")]);
-    assert!(wrong.len() == 1 && wrong[0].starts_with("max_retry_wait"), "{wrong:?}");
-    // With retries for ever it would be a busy loop.
-    let wrong = mistakes(&[], &[("initial_retry_wait", "0s")]);
-    assert!(wrong.len() == 1 && wrong[0].starts_with("initial_retry_wait"), "{wrong:?}");
+    for (name, value) in [
+        ("initial_retry_wait", "3m"),
+        ("initial_retry_wait", "0s"),
+        ("max_retry_wait", "999ms"),
+        ("max_retry_wait", "0"),
+    ] {
+        let wrong = mistakes(&[], &[(name, value)]);
+        assert!(wrong.len() == 1 && wrong[0].starts_with(name), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -410,7 +414,8 @@ fn help_names_every_setting_within_its_columns() {
         assert!(help.text().contains(&format!("\n  {}\n", setting.name)), "{}", setting.name);
     }
     assert!(help.text().contains("Flags: -broker_hosts, -broker-hosts, -broker_host"));
-    assert!(help.text().contains("Takes a duration such as 300ms, 30s or 2h45m; default 2m"));
+    assert!(help.text().contains("Takes a duration such as 300ms, 30s or 2h45m; default `2m`"));
+    assert!(help.text().contains("Takes drop, hold, function:NAME, topic:NAME; default `drop`"));
     assert_eq!(load_with(&["-h"], &[]).unwrap_err(), help);
 }
 
@@ -449,6 +454,14 @@ fn check_shows_what_holds_and_where_it_was_written() {
 fn version_names_the_program() {
     let version = load_with(&["-version"], &[]).unwrap_err();
     assert!(version.text().starts_with("kafka-connector "));
+}
+
+#[test]
+#[should_panic(expected = "two settings answer to this flag")]
+fn two_settings_cannot_share_a_flag() {
+    const OTHER: &[Setting] =
+        &[Setting { aliases: &["admin-port"], ..row("port", Form::Text, Origin::Ours) }];
+    drop(Table::new("kafka", None, &[], OTHER));
 }
 
 #[test]

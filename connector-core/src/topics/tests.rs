@@ -94,7 +94,7 @@ fn an_item_may_be_bound_to_one_kind_of_source() {
 fn what_the_source_refuses_is_skipped_with_its_reason() {
     let map = map(&[("a", "Orders,bills"), ("b", "Orders")]);
     assert_eq!(map.functions_count(), 1);
-    let told: Vec<_> = map.skipped().iter().map(|it| (it.function.as_str(), &*it.why)).collect();
+    let told: Vec<_> = map.skipped().iter().map(|it| (it.function.as_str(), &*it.reason)).collect();
     let reason = "`Orders` is not in lower case";
     assert_eq!(told, [("a", reason), ("b", reason)]);
 }

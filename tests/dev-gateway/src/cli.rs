@@ -58,11 +58,7 @@ pub(crate) enum UsageError {
     #[error("{0} takes no value")]
     Superfluous(&'static str),
     #[error("{flag} is {value:?}: {reason}")]
-    Invalid {
-        flag: &'static str,
-        value: String,
-        reason: String,
-    },
+    Invalid { flag: &'static str, value: String, reason: String },
     #[error("--user and --password go together")]
     HalfCredentials,
     #[error("--secret-dir cannot be combined with --user and --password")]
@@ -121,9 +117,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Request
         let Some(flag) = VALUED.into_iter().find(|flag| *flag == given) else {
             return Err(UsageError::Unknown(argument));
         };
-        let value = attached
-            .or_else(|| arguments.next())
-            .ok_or(UsageError::Missing(flag))?;
+        let value = attached.or_else(|| arguments.next()).ok_or(UsageError::Missing(flag))?;
         let text = value.to_string_lossy().into_owned();
         match flag {
             "--listen" => {
@@ -168,20 +162,11 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Request
 fn read_secrets(directory: &Path) -> Result<Credentials, UsageError> {
     let read = |name| {
         let path = directory.join(name);
-        std::fs::read_to_string(&path)
-            .map(|text| text.trim().to_owned())
-            .map_err(|error| {
-                invalid(
-                    "--secret-dir",
-                    &directory.to_string_lossy(),
-                    format!("{name}: {error}"),
-                )
-            })
+        std::fs::read_to_string(&path).map(|text| text.trim().to_owned()).map_err(|error| {
+            invalid("--secret-dir", &directory.to_string_lossy(), format!("{name}: {error}"))
+        })
     };
-    Ok(Credentials {
-        user: read("basic-auth-user")?,
-        password: read("basic-auth-password")?,
-    })
+    Ok(Credentials { user: read("basic-auth-user")?, password: read("basic-auth-password")? })
 }
 
 /// A whole number with a unit (`ms`, `s`, `m`, `h`); `0` is no duration at all.
@@ -190,9 +175,7 @@ fn duration(text: &str) -> Result<Option<Duration>, String> {
     if text == "0" {
         return Ok(None);
     }
-    let digits = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| WANTED.to_owned())?;
     let unit = match unit {
@@ -207,11 +190,7 @@ fn duration(text: &str) -> Result<Option<Duration>, String> {
 }
 
 fn invalid(flag: &'static str, value: &str, reason: impl Display) -> UsageError {
-    UsageError::Invalid {
-        flag,
-        value: value.to_owned(),
-        reason: reason.to_string(),
-    }
+    UsageError::Invalid { flag, value: value.to_owned(), reason: reason.to_string() }
 }
 
 fn print_call(call: &Call, first_line: &str) {
@@ -227,11 +206,8 @@ fn print_call(call: &Call, first_line: &str) {
     };
     let milliseconds = call.duration().unwrap_or_default().as_secs_f64() * 1_000.0;
     const SHOWN: usize = 200;
-    let first_line: String = first_line
-        .chars()
-        .take(SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let first_line: String =
+        first_line.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     // A closed stdout is no reason to stop serving.
     _ = writeln!(
         io::stdout().lock(),
@@ -262,10 +238,7 @@ mod tests {
         );
         assert!(error(&["--stack", "/nowhere/stack.yml"]).starts_with("--stack is"));
         assert!(error(&["--secret-dir", "/nowhere"]).contains("basic-auth-user"));
-        assert_eq!(
-            error(&["--user", "admin"]),
-            "--user and --password go together"
-        );
+        assert_eq!(error(&["--user", "admin"]), "--user and --password go together");
         assert_eq!(error(&["--quiet=1"]), "--quiet takes no value");
     }
 

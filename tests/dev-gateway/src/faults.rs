@@ -5,16 +5,16 @@
 //! gateway are in `platform`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 
 use crate::functions::{Reply, qualified};
+use crate::gate::Gate;
 
 /// What happens to the calls of one function instead of, or before, its own answer.
 ///
@@ -75,10 +75,7 @@ struct Share {
 impl Fault {
     /// Answers with this status and an empty body; see [`Fault::body`] and [`Fault::header`].
     pub fn status(status: u16) -> Self {
-        Self {
-            status: Some(status),
-            ..Self::default()
-        }
+        Self { status: Some(status), ..Self::default() }
     }
 
     /// Answers as the gateway does when it cannot reach its provider: 502, empty body.
@@ -88,26 +85,17 @@ impl Fault {
 
     /// Never answers. The call ends when the caller gives up.
     pub fn hang() -> Self {
-        Self {
-            action: Action::Hang,
-            ..Self::default()
-        }
+        Self { action: Action::Hang, ..Self::default() }
     }
 
     /// Resets the connection (TCP RST) once the whole request has been read.
     pub fn reset() -> Self {
-        Self {
-            action: Action::Reset,
-            ..Self::default()
-        }
+        Self { action: Action::Reset, ..Self::default() }
     }
 
     /// Closes the connection in good order, but without an answer.
     pub fn close() -> Self {
-        Self {
-            action: Action::Close,
-            ..Self::default()
-        }
+        Self { action: Action::Close, ..Self::default() }
     }
 
     /// Lets the function answer for itself: for a delay, a gate, or a pause within a script.
@@ -126,15 +114,10 @@ impl Fault {
     }
 
     /// Each call meets one of these, drawn by its share (0 to 1); what the shares leave of 1 is answered by the function.
+    /// The [`Fault::times`] and [`Fault::then`] of the parts are not looked at.
     pub fn mix(shares: impl IntoIterator<Item = (f64, Fault)>) -> Self {
-        let mix = shares
-            .into_iter()
-            .map(|(share, fault)| Share { share, fault })
-            .collect();
-        Self {
-            mix,
-            ..Self::default()
-        }
+        let mix = shares.into_iter().map(|(share, fault)| Share { share, fault }).collect();
+        Self { mix, ..Self::default() }
     }
 
     /// Sets the body of an answer made by [`Fault::status`].
@@ -212,20 +195,10 @@ impl Fault {
             }
         }
         let shares: f64 = self.mix.iter().map(|part| part.share).sum();
-        if self
-            .mix
-            .iter()
-            .any(|part| !(0.0..=1.0).contains(&part.share))
-            || shares > 1.0 + 1e-9
-        {
+        if self.mix.iter().any(|part| !(0.0..=1.0).contains(&part.share)) || shares > 1.0 + 1e-9 {
             return Err("the shares of a mix are 0 to 1, and 1 at most together".to_owned());
         }
-        for fault in self
-            .mix
-            .iter()
-            .map(|part| &part.fault)
-            .chain(self.then.as_deref())
-        {
+        for fault in self.mix.iter().map(|part| &part.fault).chain(self.then.as_deref()) {
             fault.check()?;
         }
         Ok(())
@@ -238,17 +211,11 @@ impl Fault {
 
     fn reply(&self, status: u16) -> Reply {
         let reply = Reply::status(status).body(self.body.clone());
-        self.headers
-            .iter()
-            .fold(reply, |reply, (name, value)| reply.header(name, value))
+        self.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
     }
 
     fn decide(&self, random: &mut SmallRng) -> Met {
-        let mut draw = if self.mix.is_empty() {
-            1.0
-        } else {
-            random.random::<f64>()
-        };
+        let mut draw = if self.mix.is_empty() { 1.0 } else { random.random::<f64>() };
         for part in &self.mix {
             if draw < part.share {
                 return part.fault.decide(random);
@@ -266,11 +233,7 @@ impl Fault {
             (None, Action::Reset) => Outcome::Reset,
             (None, Action::Close) => Outcome::Close,
         };
-        Met {
-            delay: Duration::from_millis(delay),
-            gate: self.gate.clone(),
-            outcome,
-        }
+        Met { delay: Duration::from_millis(delay), gate: self.gate.clone(), outcome }
     }
 }
 
@@ -293,11 +256,7 @@ pub(crate) enum Outcome {
 
 impl Met {
     pub(crate) fn nothing() -> Self {
-        Self {
-            delay: Duration::ZERO,
-            gate: None,
-            outcome: Outcome::Pass,
-        }
+        Self { delay: Duration::ZERO, gate: None, outcome: Outcome::Pass }
     }
 }
 
@@ -315,13 +274,7 @@ struct Script {
 impl Faults {
     pub(crate) fn set(&self, function: &str, fault: Fault) {
         let random = SmallRng::seed_from_u64(fault.seed);
-        self.lock().insert(
-            qualified(function),
-            Script {
-                current: fault,
-                random,
-            },
-        );
+        self.lock().insert(qualified(function), Script { current: fault, random });
     }
 
     pub(crate) fn clear(&self, function: &str) {
@@ -369,109 +322,12 @@ impl Faults {
     }
 }
 
-/// Holds calls until a test lets them go. Clones are the same gate.
-#[derive(Clone, Debug)]
-pub struct Gate(Arc<watch::Sender<GateState>>);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct GateState {
-    open: bool,
-    /// Calls that may pass although the gate is closed.
-    passes: usize,
-    waiting: usize,
-}
-
-impl Gate {
-    /// A closed gate.
-    pub fn closed() -> Self {
-        Self(Arc::new(watch::Sender::new(GateState::default())))
-    }
-
-    /// Lets every call pass, those that wait and those to come.
-    pub fn open(&self) {
-        self.0.send_modify(|state| state.open = true);
-    }
-
-    /// Holds calls again.
-    pub fn close(&self) {
-        self.0.send_modify(|state| {
-            *state = GateState {
-                open: false,
-                passes: 0,
-                ..*state
-            }
-        });
-    }
-
-    /// Lets this many calls pass, waiting ones or later ones.
-    pub fn release(&self, calls: usize) {
-        self.0.send_modify(|state| state.passes += calls);
-    }
-
-    /// How many calls stand at the gate now.
-    pub fn waiting(&self) -> usize {
-        self.0.borrow().waiting
-    }
-
-    /// Returns once at least this many calls stand at the gate. Cancel safe.
-    ///
-    /// # Panics
-    ///
-    /// After 30 seconds, with the number that does stand there.
-    pub async fn wait_for_waiting(&self, calls: usize) {
-        let mut state = self.0.subscribe();
-        let reached = state.wait_for(|state| state.waiting >= calls);
-        if tokio::time::timeout(crate::ledger::PATIENCE, reached)
-            .await
-            .is_err()
-        {
-            panic!("waited for {calls} calls at a gate: {:?}", *self.0.borrow());
-        }
-    }
-
-    /// Stands at the gate; a call dropped while it waits takes no pass.
-    pub(crate) async fn pass(&self) {
-        let _standing = Standing::enter(self);
-        let mut state = self.0.subscribe();
-        loop {
-            let passed = self.0.send_if_modified(|state| {
-                if !state.open && state.passes > 0 {
-                    state.passes -= 1;
-                    return true;
-                }
-                false
-            });
-            if passed || state.borrow_and_update().open {
-                return;
-            }
-            // The sender lives in `self`: it cannot be gone.
-            if state.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-}
-
-struct Standing<'a>(&'a Gate);
-
-impl<'a> Standing<'a> {
-    fn enter(gate: &'a Gate) -> Self {
-        gate.0.send_modify(|state| state.waiting += 1);
-        Self(gate)
-    }
-}
-
-impl Drop for Standing<'_> {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|state| state.waiting -= 1);
-    }
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
 

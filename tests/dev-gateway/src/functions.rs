@@ -140,10 +140,8 @@ impl Function {
     /// environment. A non-zero exit is a 500 with what it wrote to stderr.
     #[must_use]
     pub fn exec(mut self, command: &str, directory: impl Into<PathBuf>) -> Self {
-        self.behaviour = Behaviour::Exec {
-            command: command.to_owned(),
-            directory: directory.into(),
-        };
+        self.behaviour =
+            Behaviour::Exec { command: command.to_owned(), directory: directory.into() };
         self
     }
 
@@ -179,10 +177,7 @@ impl Reply {
     /// When `status` is not a status code (100 to 999).
     pub fn status(status: u16) -> Self {
         let status = StatusCode::from_u16(status).expect("a status code is 100 to 999");
-        Self {
-            status,
-            ..Self::default()
-        }
+        Self { status, ..Self::default() }
     }
 
     /// A reply 200 with this body.
@@ -218,11 +213,7 @@ impl Reply {
             http::header::CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        Self {
-            status,
-            headers,
-            body: text.into(),
-        }
+        Self { status, headers, body: text.into() }
     }
 }
 
@@ -271,9 +262,7 @@ enum Origin {
 
 impl Catalog {
     pub(crate) fn get(&self, qualified: &str) -> Option<Arc<Function>> {
-        self.functions
-            .get(qualified)
-            .map(|(function, _)| Arc::clone(function))
+        self.functions.get(qualified).map(|(function, _)| Arc::clone(function))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Function>> {
@@ -281,10 +270,7 @@ impl Catalog {
     }
 
     pub(crate) fn deploy(&mut self, function: Function) {
-        self.functions.insert(
-            function.qualified_name(),
-            (Arc::new(function), Origin::Deployed),
-        );
+        self.functions.insert(function.qualified_name(), (Arc::new(function), Origin::Deployed));
     }
 
     pub(crate) fn remove(&mut self, qualified: &str) -> bool {
@@ -293,8 +279,7 @@ impl Catalog {
 
     /// Takes over a stack file as it is now; a function deployed under the same name through the API stays.
     pub(crate) fn replace_stack(&mut self, functions: Vec<Function>) {
-        self.functions
-            .retain(|_, (_, origin)| *origin == Origin::Deployed);
+        self.functions.retain(|_, (_, origin)| *origin == Origin::Deployed);
         for function in functions {
             self.functions
                 .entry(function.qualified_name())

@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::calls::Call;
 use crate::faults::{Fault, Faults};
 use crate::functions::{Catalog, Function, qualified};
-use crate::ledger::{Call, Ledger, PATIENCE, Retention};
+use crate::ledger::{Ledger, PATIENCE, Retention};
 use crate::platform::Platform;
 use crate::run::Runner;
 use crate::server;
@@ -42,7 +43,8 @@ pub struct Config {
     pub upstream_timeout: Option<Duration>,
     /// Whether `/async-function/...` exists; true by default.
     pub asynchronous: bool,
-    /// Told of each call that has ended, with the first line of its reply, before the answer goes out.
+    /// Told of each call that has ended, with the first line of its reply, before the answer goes out. It keeps the
+    /// answer waiting, and must not use the gateway's ledger.
     pub on_call: Option<OnCall>,
 }
 
@@ -102,10 +104,7 @@ impl Default for Config {
 impl Credentials {
     /// A user and a password.
     pub fn new(user: &str, password: &str) -> Self {
-        Self {
-            user: user.to_owned(),
-            password: password.to_owned(),
-        }
+        Self { user: user.to_owned(), password: password.to_owned() }
     }
 }
 
@@ -127,9 +126,8 @@ impl DevGateway {
             bodies: config.remember_bodies,
             file_bodies: config.ledger_bodies,
         };
-        let ledger = Ledger::open(&retention).map_err(|source| StartError::Ledger {
-            path: config.ledger.clone().unwrap_or_default(),
-            source,
+        let ledger = Ledger::open(&retention, config.on_call).map_err(|source| {
+            StartError::Ledger { path: config.ledger.clone().unwrap_or_default(), source }
         })?;
         let mut catalog = Catalog::default();
         let stack = match &config.stack {
@@ -148,10 +146,9 @@ impl DevGateway {
             ..Platform::default()
         };
         let listener = bind(config.listen).await?;
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let ended = CancellationToken::new();
         let state = Arc::new(State {
             address,
@@ -164,7 +161,6 @@ impl DevGateway {
             stack,
             ledger,
             runner: Runner::new(),
-            on_call: config.on_call,
             connections: AtomicU64::new(0),
             listings: watch::Sender::new(0),
             health_checks: watch::Sender::new(0),
@@ -303,7 +299,6 @@ pub(crate) struct State {
     stack: Option<Mutex<StackFile>>,
     pub(crate) ledger: Ledger,
     pub(crate) runner: Runner,
-    pub(crate) on_call: Option<OnCall>,
     connections: AtomicU64,
     pub(crate) listings: watch::Sender<u64>,
     pub(crate) health_checks: watch::Sender<u64>,
@@ -322,10 +317,7 @@ struct Uptime {
 
 impl Uptime {
     fn new(ended: &CancellationToken) -> Self {
-        Self {
-            stop: ended.child_token(),
-            tracker: TaskTracker::new(),
-        }
+        Self { stop: ended.child_token(), tracker: TaskTracker::new() }
     }
 }
 
@@ -343,25 +335,16 @@ impl State {
     }
 
     pub(crate) fn platform_mut(&self) -> RwLockWriteGuard<'_, Platform> {
-        self.platform
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.platform.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_credentials(&self, credentials: Option<Credentials>) {
-        *self
-            .credentials
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = credentials;
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
     }
 
     /// Whether these, from an `Authorization` header, are the credentials asked for.
     pub(crate) fn admits(&self, given: Option<&Credentials>) -> bool {
-        match &*self
-            .credentials
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        match &*self.credentials.read().unwrap_or_else(PoisonError::into_inner) {
             Some(wanted) => given == Some(wanted),
             None => true,
         }
@@ -377,11 +360,7 @@ impl State {
     /// functions as they are.
     pub(crate) fn refresh_stack(&self) {
         let Some(stack) = &self.stack else { return };
-        match stack
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .read_if_changed()
-        {
+        match stack.lock().unwrap_or_else(PoisonError::into_inner).read_if_changed() {
             Ok(Some(functions)) => self.catalog_mut().replace_stack(functions),
             Ok(None) => {}
             Err(error) => tracing::warn!(
@@ -417,17 +396,12 @@ impl State {
     }
 
     fn uptime(&self) -> Uptime {
-        self.uptime
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.uptime.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
 /// Functions that are called without having been listed anew also follow the file within a second.
@@ -444,10 +418,7 @@ async fn watch_stack(state: Arc<State>) {
 async fn wait_for_more(counter: &watch::Sender<u64>, more: u64, what: &str) {
     let mut counter = counter.subscribe();
     let wanted = *counter.borrow() + more;
-    if tokio::time::timeout(PATIENCE, counter.wait_for(|count| *count >= wanted))
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(PATIENCE, counter.wait_for(|count| *count >= wanted)).await.is_err() {
         panic!("waited {PATIENCE:?} for {more} more {what}");
     }
 }

@@ -5,44 +5,27 @@
 
 use std::future::pending;
 use std::ops::ControlFlow;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
-use http::{HeaderMap, Method, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{Method, StatusCode, Uri};
 use hyper::body::Incoming;
-use tokio_util::sync::CancellationToken;
 
+use crate::arrived::{Arrived, CALL_ID, START_TIME, nanos_value};
+use crate::calls::{Cause, Mode};
 use crate::faults::{Met, Outcome};
-use crate::functions::{Function, Reply, Request, is_legal_name, split_name};
+use crate::functions::{Function, Reply};
 use crate::gateway::State;
-use crate::ledger::{Call, Cause, Mode, Moment, Running, fnv1a};
+use crate::ledger::Running;
 use crate::platform::TimeoutAnswer;
-use crate::server::{Answer, BODY_LIMIT, Break, Connection, empty, text, unix_nanos};
+use crate::server::{Answer, Break, Connection, text};
 
-const CALL_ID: HeaderName = HeaderName::from_static("x-call-id");
-const START_TIME: HeaderName = HeaderName::from_static("x-start-time");
 const DURATION: HeaderName = HeaderName::from_static("x-duration-seconds");
-const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 const CALLBACK_URL: HeaderName = HeaderName::from_static("x-callback-url");
 const FUNCTION_STATUS: HeaderName = HeaderName::from_static("x-function-status");
 const FUNCTION_NAME: HeaderName = HeaderName::from_static("x-function-name");
-
-/// Dropped on the way to the function, as every proxy must.
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// The synchronous route; `rest` is the path behind `/function/`.
 pub(crate) async fn call(
@@ -118,10 +101,7 @@ pub(crate) async fn queue(
         Ok(arrived) => arrived,
         Err(refusal) => return Ok(*refusal),
     };
-    let callback = match arrived
-        .headers
-        .get(CALLBACK_URL)
-        .map(|url| Uri::try_from(url.as_bytes()))
+    let callback = match arrived.headers.get(CALLBACK_URL).map(|url| Uri::try_from(url.as_bytes()))
     {
         Some(Err(error)) => return Ok(text(StatusCode::BAD_REQUEST, error.to_string())),
         Some(Ok(url)) => Some(url),
@@ -133,10 +113,10 @@ pub(crate) async fn queue(
         Err(refusal) => return Ok(*refusal),
     };
     let seen = arrived.seen();
-    let reply = match face(state, running, met).await? {
+    let reply = match face(running, met).await? {
         ControlFlow::Break(reply) => reply,
         ControlFlow::Continue(running) => {
-            finish(state, running, &Reply::status(202), None)?;
+            finish(running, &Reply::status(202), None)?;
             let run = run_queued(Arc::clone(state), arrived, callback);
             let ended = state.ended.clone();
             tokio::spawn(async move { ended.run_until_cancelled(run).await });
@@ -152,9 +132,8 @@ async fn run_queued(state: Arc<State>, mut arrived: Arrived, callback: Option<Ur
     arrived.headers.append(START_TIME, nanos_value());
     let started = Instant::now();
     let function = state.catalog().get(&arrived.qualified);
-    let met = function
-        .as_ref()
-        .map_or_else(Met::nothing, |_| state.faults.meet(&arrived.qualified));
+    let met =
+        function.as_ref().map_or_else(Met::nothing, |_| state.faults.meet(&arrived.qualified));
     let (call_id, name) = (arrived.headers.get(CALL_ID).cloned(), arrived.name.clone());
     let Ok(running) = begin(&state, &arrived, Mode::Async) else {
         return;
@@ -187,7 +166,7 @@ async fn perform(
     function: Option<Arc<Function>>,
     arrived: Arrived,
 ) -> Result<Reply, Break> {
-    let running = match face(&state, running, met).await? {
+    let running = match face(running, met).await? {
         ControlFlow::Break(reply) => return Ok(reply),
         ControlFlow::Continue(running) => running,
     };
@@ -196,25 +175,18 @@ async fn perform(
         let reply = Reply::status(404).body(format!(
             "error finding function {name}: server returned non-200 status code (404) for function, {name}, body: "
         ));
-        finish(&state, running, &reply, Some(Cause::Unknown))?;
+        finish(running, &reply, Some(Cause::Unknown))?;
         return Ok(reply);
     };
     let started = Instant::now();
     let mut reply = state.runner.run(&function, arrived.into_request()).await;
-    reply
-        .headers
-        .entry(DURATION)
-        .or_insert_with(|| seconds_value(started.elapsed()));
-    finish(&state, running, &reply, None)?;
+    reply.headers.entry(DURATION).or_insert_with(|| seconds_value(started.elapsed()));
+    finish(running, &reply, None)?;
     Ok(reply)
 }
 
 /// Goes through a fault: breaks off with what it ends in, or continues to the function.
-async fn face(
-    state: &State,
-    mut running: Running,
-    met: Met,
-) -> Result<ControlFlow<Reply, Running>, Break> {
+async fn face(mut running: Running, met: Met) -> Result<ControlFlow<Reply, Running>, Break> {
     if !met.delay.is_zero() {
         tokio::time::sleep(met.delay).await;
     }
@@ -224,7 +196,7 @@ async fn face(
     let (broken, cause) = match met.outcome {
         Outcome::Pass => return Ok(ControlFlow::Continue(running)),
         Outcome::Answer(reply) => {
-            finish(state, running, &reply, Some(Cause::Scripted))?;
+            finish(running, &reply, Some(Cause::Scripted))?;
             return Ok(ControlFlow::Break(reply));
         }
         Outcome::Hang => {
@@ -234,239 +206,32 @@ async fn face(
         Outcome::Reset => (Break::Reset, Cause::Reset),
         Outcome::Close => (Break::Close, Cause::Close),
     };
-    end(state, running, 0, Some(cause), &[])?;
+    end(running, 0, Some(cause), &[])?;
     Err(broken)
 }
 
-fn finish(
-    state: &State,
-    running: Running,
-    reply: &Reply,
-    cause: Option<Cause>,
-) -> Result<(), Break> {
-    end(state, running, reply.status.as_u16(), cause, &reply.body)
+fn finish(running: Running, reply: &Reply, cause: Option<Cause>) -> Result<(), Break> {
+    end(running, reply.status.as_u16(), cause, &reply.body)
 }
 
 /// Notes the end. A caller must not see an answer that the ledger could not take: its connection is closed instead.
-fn end(
-    state: &State,
-    running: Running,
-    status: u16,
-    cause: Option<Cause>,
-    body: &[u8],
-) -> Result<(), Break> {
-    let number = running.number();
-    if let Err(error) = running.end(status, cause) {
+fn end(running: Running, status: u16, cause: Option<Cause>, body: &[u8]) -> Result<(), Break> {
+    running.end(status, cause, body).map_err(|error| {
         tracing::error!(%error, "the ledger cannot be written; the answer is withheld");
-        return Err(Break::Close);
-    }
-    if let Some(on_call) = &state.on_call
-        && let Some(call) = state.ledger.get(number)
-    {
-        let first_line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        on_call(&call, String::from_utf8_lossy(first_line).trim_end());
-    }
-    Ok(())
+        Break::Close
+    })
 }
 
 fn begin(state: &State, arrived: &Arrived, mode: Mode) -> Result<Running, Box<Answer>> {
-    state
-        .ledger
-        .begin(arrived.as_call(mode), arrived.stop(mode, state))
-        .map_err(|error| {
+    state.ledger.begin(arrived.as_call(mode), &arrived.body, arrived.stop(mode, state)).map_err(
+        |error| {
             tracing::error!(%error, "the ledger cannot be written; the call is refused");
             Box::new(text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 format!("the ledger cannot be written: {error}"),
             ))
-        })
-}
-
-/// A request that has been read whole and is about to be a call.
-struct Arrived {
-    connection: Connection,
-    name: String,
-    qualified: String,
-    method: Method,
-    path: String,
-    query: String,
-    /// As received, and a call id. What else the gateway adds is put in by [`Arrived::into_request`], so that the ledger
-    /// shows the caller's own.
-    headers: HeaderMap,
-    /// The call id that the gateway made up, for want of one.
-    made_up: Option<HeaderValue>,
-    start_time: HeaderValue,
-    body: Bytes,
-}
-
-impl Arrived {
-    async fn take(
-        connection: Connection,
-        rest: &str,
-        request: http::Request<Incoming>,
-        methods: &[Method],
-    ) -> Result<Self, Box<Answer>> {
-        let (name, path) = match rest.split_once('/') {
-            Some((name, path)) => (name, format!("/{path}")),
-            None => (rest, "/".to_owned()),
-        };
-        if !is_legal_name(name) {
-            return Err(Box::new(text(
-                StatusCode::NOT_FOUND,
-                "404 page not found\n",
-            )));
-        }
-        let (head, body) = request.into_parts();
-        if !methods.contains(&head.method) {
-            return Err(Box::new(empty(StatusCode::METHOD_NOT_ALLOWED)));
-        }
-        let body = match Limited::new(body, BODY_LIMIT).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                return Err(Box::new(text(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "request body too large",
-                )));
-            }
-            Err(error) => return Err(Box::new(text(StatusCode::BAD_REQUEST, error.to_string()))),
-        };
-        let made_up = if head.headers.contains_key(CALL_ID) {
-            None
-        } else {
-            Some(new_call_id())
-        };
-        let mut headers = head.headers;
-        if let Some(call_id) = &made_up {
-            headers.insert(CALL_ID, call_id.clone());
-        }
-        let (function, namespace) = split_name(name);
-        Ok(Self {
-            connection,
-            qualified: format!("{function}.{namespace}"),
-            name: name.to_owned(),
-            method: head.method,
-            path,
-            query: head.uri.query().unwrap_or_default().to_owned(),
-            headers,
-            made_up,
-            start_time: nanos_value(),
-            body,
-        })
-    }
-
-    fn as_call(&self, mode: Mode) -> Call {
-        let header = |name: &str| {
-            self.headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
-        let path = if self.query.is_empty() {
-            self.path.clone()
-        } else {
-            format!("{}?{}", self.path, self.query)
-        };
-        Call {
-            number: 0,
-            mode,
-            function: self.qualified.clone(),
-            call_id: header("x-call-id").unwrap_or_default(),
-            topic: header("x-topic"),
-            event_id: header("x-event-id"),
-            attempt: number(&self.headers, "x-event-attempt"),
-            key: header("x-kafka-key"),
-            partition: number(&self.headers, "x-kafka-partition"),
-            offset: number(&self.headers, "x-kafka-offset"),
-            caller: header("user-agent"),
-            peer: self.connection.peer,
-            connection: self.connection.number,
-            method: self.method.clone(),
-            path,
-            headers: self.headers.clone(),
-            body: Some(self.body.clone()),
-            body_length: self.body.len(),
-            body_hash: fnv1a(&self.body),
-            started: Moment {
-                monotonic_ns: 0,
-                wall_ns: 0,
-            },
-            ended: None,
-        }
-    }
-
-    /// What cuts the call other than its caller: a queued one outlives the gateway's stops.
-    fn stop(&self, mode: Mode, state: &State) -> CancellationToken {
-        match mode {
-            Mode::Async => state.ended.clone(),
-            Mode::Sync | Mode::Queued => self.connection.stop.clone(),
-        }
-    }
-
-    fn seen(&self) -> Seen {
-        Seen {
-            made_up: self.made_up.clone(),
-            start_time: self.start_time.clone(),
-        }
-    }
-
-    /// The request as the function gets it.
-    fn into_request(self) -> Request {
-        let mut headers = self.headers;
-        for name in HOP_BY_HOP {
-            headers.remove(name);
-        }
-        headers.append(START_TIME, self.start_time);
-        if let Some(host) = headers.get(http::header::HOST).cloned() {
-            headers.entry("x-forwarded-host").or_insert(host);
-        }
-        if let Ok(peer) = HeaderValue::from_str(&self.connection.peer.to_string()) {
-            headers.entry("x-forwarded-for").or_insert(peer);
-        }
-        Request {
-            method: self.method,
-            path: self.path,
-            query: self.query,
-            headers,
-            body: self.body,
-        }
-    }
-}
-
-/// What the answer takes over from the request.
-struct Seen {
-    made_up: Option<HeaderValue>,
-    start_time: HeaderValue,
-}
-
-impl Seen {
-    fn answer(self, reply: Reply) -> Answer {
-        let mut answer = Answer::new(Full::new(reply.body));
-        *answer.status_mut() = reply.status;
-        *answer.headers_mut() = reply.headers;
-        let headers = answer.headers_mut();
-        if let Some(call_id) = self.made_up {
-            headers.insert(CALL_ID, call_id);
-        }
-        headers.insert(START_TIME, self.start_time);
-        headers.insert(
-            SERVED_BY,
-            HeaderValue::from_static(concat!("openfaas-ce/dev-", env!("CARGO_PKG_VERSION"))),
-        );
-        answer
-    }
-}
-
-fn number<T: FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
-    headers.get(name)?.to_str().ok()?.parse().ok()
-}
-
-fn new_call_id() -> HeaderValue {
-    let mut text = uuid::Uuid::encode_buffer();
-    let text = uuid::Uuid::new_v4().hyphenated().encode_lower(&mut text);
-    HeaderValue::from_str(text).expect("hexadecimal digits and hyphens are legal in a header")
-}
-
-fn nanos_value() -> HeaderValue {
-    HeaderValue::from_str(&unix_nanos().to_string()).expect("digits are legal in a header")
+        },
+    )
 }
 
 fn seconds_value(duration: Duration) -> HeaderValue {

@@ -20,9 +20,13 @@
 //! ```
 
 mod admin;
+mod arrived;
+mod calls;
 mod faults;
 mod functions;
+mod gate;
 mod gateway;
+mod headers;
 mod invoke;
 mod ledger;
 mod listing;
@@ -32,9 +36,12 @@ mod run;
 mod server;
 mod stack;
 
-pub use faults::{Fault, Gate};
+pub use calls::{Call, Calls, Cause, End, Mode, Moment};
+pub use faults::Fault;
 pub use functions::{DEFAULT_NAMESPACE, Function, Reply, Request};
+pub use gate::Gate;
 pub use gateway::{Config, Credentials, DevGateway, OnCall, StartError};
-pub use ledger::{Call, Calls, Cause, End, Ledger, Mode, Moment, PATIENCE};
+pub use headers::Headers;
+pub use ledger::{Ledger, PATIENCE};
 pub use platform::{HealthFault, ListingFault, Platform, TimeoutAnswer};
 pub use stack::StackError;

@@ -77,19 +77,14 @@ fn namespaces(state: &State) -> Answer {
 }
 
 fn functions(state: &State, namespace: Option<&str>) -> Answer {
-    let namespace = namespace
-        .filter(|name| !name.is_empty())
-        .unwrap_or(DEFAULT_NAMESPACE);
+    let namespace = namespace.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_NAMESPACE);
     let mut platform = state.platform_mut();
     if platform.bad_namespaces.contains(namespace) {
         return text(StatusCode::BAD_REQUEST, "namespace not valid");
     }
     let catalog = state.catalog();
     let mut listed = Vec::new();
-    for function in catalog
-        .iter()
-        .filter(|function| function.namespace == namespace)
-    {
+    for function in catalog.iter().filter(|function| function.namespace == namespace) {
         if !hides(&mut platform.hidden, &function.qualified_name()) {
             listed.push(FunctionStatus::of(function));
         }
@@ -158,18 +153,12 @@ async fn fail(fault: ListingFault) -> Result<Answer, Break> {
 fn unauthorized() -> Answer {
     let mut answer = text(StatusCode::UNAUTHORIZED, "invalid credentials");
     let challenge = HeaderValue::from_static(r#"Basic realm="Restricted""#);
-    answer
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, challenge);
+    answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     answer
 }
 
 fn credentials(headers: &HeaderMap) -> Option<Credentials> {
-    let (scheme, encoded) = headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .split_once(' ')?;
+    let (scheme, encoded) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
@@ -181,10 +170,7 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
 /// Namespaces need no percent-decoding.
 fn query_value(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs
-        .into_iter()
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.to_owned())
+    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
 }
 
 /// A scripted status that is none is a mistake of the script, told by a 500.
@@ -249,11 +235,8 @@ struct Version {
 
 impl Default for Info {
     fn default() -> Self {
-        let version = || Version {
-            commit_message: "",
-            sha: "",
-            release: env!("CARGO_PKG_VERSION"),
-        };
+        let version =
+            || Version { commit_message: "", sha: "", release: env!("CARGO_PKG_VERSION") };
         Self {
             provider: Provider {
                 provider: "dev-gateway",

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::ledger::{Call, Cause, End, Mode};
+use crate::calls::{Call, Cause, End, Mode};
 
 pub(crate) struct LedgerFile {
     file: File,
@@ -26,15 +26,15 @@ impl LedgerFile {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let ledger = Self { file, bodies };
         let wall_ns = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
-        ledger.write(&Record::Open {
-            pid: std::process::id(),
-            wall_ns,
-        })?;
+        ledger.write(&Record::Open { pid: std::process::id(), wall_ns })?;
         Ok(ledger)
     }
 
-    pub(crate) fn start(&self, call: &Call) -> io::Result<()> {
-        self.write(&Record::Start(Box::new(Start::of(call, self.bodies))))
+    pub(crate) fn start(&self, call: &Call, body: &[u8]) -> io::Result<()> {
+        self.write(&Record::Start(Box::new(Start::of(
+            call,
+            Some(body).filter(|body| self.bodies > 0 && body.len() <= self.bodies),
+        ))))
     }
 
     /// `call` is absent when it is no longer remembered; the record then has its number alone.
@@ -119,11 +119,7 @@ pub(crate) struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    pub(crate) fn of(call: &'a Call, bodies: usize) -> Self {
-        let body = call
-            .body
-            .as_ref()
-            .filter(|body| body.len() <= bodies && bodies > 0);
+    pub(crate) fn of(call: &'a Call, body: Option<&[u8]>) -> Self {
         Self {
             n: call.number,
             mode: call.mode,
@@ -133,10 +129,7 @@ impl<'a> Start<'a> {
             event_id: call.event_id.as_deref(),
             attempt: call.attempt,
             key: call.key.as_deref(),
-            key_enc: call
-                .headers
-                .get("x-kafka-key-enc")
-                .and_then(|value| value.to_str().ok()),
+            key_enc: call.header("x-kafka-key-enc"),
             partition: call.partition,
             offset: call.offset,
             caller: call.caller.as_deref(),

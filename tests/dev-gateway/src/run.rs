@@ -27,9 +27,7 @@ impl Runner {
     pub(crate) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        Self {
-            client: Client::builder(TokioExecutor::new()).build(connector),
-        }
+        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
     pub(crate) async fn run(&self, function: &Function, request: Request) -> Reply {
@@ -41,18 +39,16 @@ impl Runner {
                 exec(function, command, directory, request).await
             }
             Behaviour::Upstream(url) => {
-                self.pass_on(function, url, request)
-                    .await
-                    .unwrap_or_else(|error| {
-                        tracing::warn!(
-                            error = &*error,
-                            function = function.name,
-                            url,
-                            "the upstream did not answer"
-                        );
-                        let text = format!("Can't reach service for: {}.", function.name);
-                        Reply::platform(StatusCode::INTERNAL_SERVER_ERROR, "proxy", text)
-                    })
+                self.pass_on(function, url, request).await.unwrap_or_else(|error| {
+                    tracing::warn!(
+                        error = &*error,
+                        function = function.name,
+                        url,
+                        "the upstream did not answer"
+                    );
+                    let text = format!("Can't reach service for: {}.", function.name);
+                    Reply::platform(StatusCode::INTERNAL_SERVER_ERROR, "proxy", text)
+                })
             }
         }
     }
@@ -68,12 +64,7 @@ impl Runner {
         *request.headers_mut() = headers;
         // The body's own length is what counts, not that of a message which passed through here.
         request.headers_mut().remove(header::CONTENT_LENGTH);
-        self.client
-            .request(request)
-            .await?
-            .into_body()
-            .collect()
-            .await?;
+        self.client.request(request).await?.into_body().collect().await?;
         Ok(())
     }
 
@@ -83,11 +74,8 @@ impl Runner {
         url: &str,
         request: Request,
     ) -> Result<Reply, BoxError> {
-        let query = if request.query.is_empty() {
-            String::new()
-        } else {
-            format!("?{}", request.query)
-        };
+        let query =
+            if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
         let uri = Uri::try_from(format!("{url}{}{query}", request.path))
             .map_err(|error| format!("the upstream of {} is not a URL: {error}", function.name))?;
         let mut passed = http::Request::builder()
@@ -100,27 +88,17 @@ impl Runner {
         let (head, body) = self.client.request(passed).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         let mut headers = head.headers;
-        for name in [
-            header::CONNECTION,
-            header::TRANSFER_ENCODING,
-            header::CONTENT_LENGTH,
-        ] {
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
             headers.remove(name);
         }
-        Ok(Reply {
-            status: head.status,
-            headers,
-            body,
-        })
+        Ok(Reply { status: head.status, headers, body })
     }
 }
 
 fn echo(request: Request) -> Reply {
     let mut reply = Reply::text(request.body);
     if let Some(content_type) = request.headers.get(header::CONTENT_TYPE) {
-        reply
-            .headers
-            .insert(header::CONTENT_TYPE, content_type.clone());
+        reply.headers.insert(header::CONTENT_TYPE, content_type.clone());
     }
     reply
 }
@@ -186,10 +164,7 @@ fn http_environment(request: &Request) -> Vec<(String, String)> {
         ("Http_Method".to_owned(), request.method.to_string()),
         ("Http_Path".to_owned(), request.path.clone()),
         ("Http_Query".to_owned(), request.query.clone()),
-        (
-            "Http_ContentLength".to_owned(),
-            request.body.len().to_string(),
-        ),
+        ("Http_ContentLength".to_owned(), request.body.len().to_string()),
     ];
     for name in request.headers.keys() {
         if let Some(value) = request.headers.get(name) {

@@ -66,11 +66,8 @@ pub(crate) async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = Connection {
-                    number: state.next_connection(),
-                    peer,
-                    stop: stop.clone(),
-                };
+                let connection =
+                    Connection { number: state.next_connection(), peer, stop: stop.clone() };
                 tracker.spawn(serve(Arc::clone(&state), stream, connection));
             }
             Err(error) => {
@@ -87,10 +84,7 @@ async fn serve(state: Arc<State>, stream: TcpStream, connection: Connection) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
     let reset = Arc::new(AtomicBool::new(false));
-    let wire = Wire {
-        stream,
-        reset: Arc::clone(&reset),
-    };
+    let wire = Wire { stream, reset: Arc::clone(&reset) };
     let stop = connection.stop.clone();
     let service = service_fn(|request| {
         let (state, connection, reset) =
@@ -155,9 +149,7 @@ pub(crate) fn with_type(
 ) -> Answer {
     let mut answer = empty(status);
     *answer.body_mut() = Full::new(body.into());
-    answer
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 
@@ -176,10 +168,7 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
 
 /// Nanoseconds since the Unix epoch, as `X-Start-Time` has them.
 pub(crate) fn unix_nanos() -> u128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
 }
 
 fn redirect(status: StatusCode, location: &str) -> Answer {

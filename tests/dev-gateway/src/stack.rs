@@ -64,10 +64,7 @@ struct Stamp {
 
 impl StackFile {
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Function>), StackError> {
-        let mut file = Self {
-            path: path.to_owned(),
-            seen: None,
-        };
+        let mut file = Self { path: path.to_owned(), seen: None };
         let functions = file.read_if_changed()?.unwrap_or_default();
         Ok((file, functions))
     }
@@ -75,10 +72,7 @@ impl StackFile {
     /// The functions if the file has changed since the last look, `None` if not. An error is returned once for each
     /// change, too.
     pub(crate) fn read_if_changed(&mut self) -> Result<Option<Vec<Function>>, StackError> {
-        let failed = |source| StackError::Read {
-            path: self.path.clone(),
-            source,
-        };
+        let failed = |source| StackError::Read { path: self.path.clone(), source };
         let metadata = match fs::metadata(&self.path) {
             Ok(metadata) => metadata,
             // An editor may be putting a new file into its place; a file missing at the start is an error.
@@ -87,10 +81,7 @@ impl StackFile {
             }
             Err(error) => return Err(failed(error)),
         };
-        let stamp = Stamp {
-            modified: metadata.modified().ok(),
-            length: metadata.len(),
-        };
+        let stamp = Stamp { modified: metadata.modified().ok(), length: metadata.len() };
         if self.seen.as_ref() == Some(&stamp) {
             return Ok(None);
         }
@@ -100,10 +91,8 @@ impl StackFile {
     }
 
     fn parse(&self, text: &str) -> Result<Vec<Function>, StackError> {
-        let stack: Stack = serde_norway::from_str(text).map_err(|source| StackError::Parse {
-            path: self.path.clone(),
-            source,
-        })?;
+        let stack: Stack = serde_norway::from_str(text)
+            .map_err(|source| StackError::Parse { path: self.path.clone(), source })?;
         let directory = match self.path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -111,14 +100,9 @@ impl StackFile {
         let functions = stack.functions.unwrap_or_default().into_iter();
         functions
             .map(|(name, declared)| {
-                declared
-                    .unwrap_or_default()
-                    .into_function(&name, directory)
-                    .map_err(|reason| StackError::Function {
-                        path: self.path.clone(),
-                        function: name,
-                        reason,
-                    })
+                declared.unwrap_or_default().into_function(&name, directory).map_err(|reason| {
+                    StackError::Function { path: self.path.clone(), function: name, reason }
+                })
             })
             .collect()
     }
@@ -129,21 +113,20 @@ struct Stack {
     functions: Option<BTreeMap<String, Option<Declared>>>,
 }
 
+/// A function as a stack file declares it.
 #[derive(Default, Deserialize)]
-struct Declared {
+pub(crate) struct Declared {
     namespace: Option<String>,
     image: Option<String>,
-    annotations: Option<BTreeMap<String, Value>>,
+    pub(crate) annotations: Option<BTreeMap<String, Value>>,
     labels: Option<BTreeMap<String, Value>>,
     environment: Option<BTreeMap<String, Value>>,
 }
 
 impl Declared {
-    fn into_function(self, name: &str, directory: &Path) -> Result<Function, String> {
+    pub(crate) fn into_function(self, name: &str, directory: &Path) -> Result<Function, String> {
         if !is_legal_name(name) {
-            return Err(
-                "a name has letters, digits, hyphens, underscores and dots only".to_owned(),
-            );
+            return Err("a name has letters, digits, hyphens, underscores and dots only".to_owned());
         }
         let mut function = Function::named(name);
         if let Some(namespace) = self.namespace.filter(|namespace| !namespace.is_empty()) {
@@ -155,20 +138,15 @@ impl Declared {
         function.annotations = texts("annotation", self.annotations)?;
         function.labels = texts("label", self.labels)?;
         function.environment = texts("environment variable", self.environment)?;
-        let annotated = |key| {
-            function
-                .annotations
-                .get(key)
-                .filter(|value| !value.is_empty())
-                .cloned()
-        };
+        let annotated =
+            |key| function.annotations.get(key).filter(|value| !value.is_empty()).cloned();
         match (annotated(EXEC), annotated(UPSTREAM)) {
             (Some(_), Some(_)) => Err(format!("has both {EXEC} and {UPSTREAM}")),
             (Some(command), None) => Ok(function.exec(&command, directory)),
             (None, Some(url)) if url.starts_with("http://") => Ok(function.upstream(&url)),
-            (None, Some(url)) => Err(format!(
-                "{UPSTREAM} is {url:?}, and has to begin with http://"
-            )),
+            (None, Some(url)) => {
+                Err(format!("{UPSTREAM} is {url:?}, and has to begin with http://"))
+            }
             (None, None) => Ok(function),
         }
     }

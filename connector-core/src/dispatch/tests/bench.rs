@@ -17,9 +17,10 @@ use super::gateway::{Act, Gateway, Seen};
 use crate::conditions::Conditions;
 use crate::dead_letter::Letter;
 use crate::event::{Event, EventId, FunctionName, OrderKey};
+use crate::gateway::Progress;
 use crate::lane::{Intake, Lane, LaneOptions, Settlement};
 use crate::metrics::Metrics;
-use crate::run::{Assembly, assemble};
+use crate::run::{Assembly, assemble, client, rules};
 use crate::settings::{self, Setting, Values};
 use crate::source::{Letterbox, Source, SourceConfig, SourceError, StoreError};
 use crate::topics::{Catalog, Function, Pattern, Rules, TopicMap};
@@ -88,6 +89,9 @@ impl Source for ByHand {
     }
 }
 
+/// A function, its topics, and its further annotations.
+type Mapped<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// Everything one test needs.
 pub(super) struct Bench {
     pub(super) gateway: Arc<Gateway>,
@@ -140,15 +144,18 @@ impl Bench {
         let config = Arc::new(loaded.core);
         // Another test of this process may have installed it.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = crate::gateway::client(&config).expect("a client");
-        let rules = Rules::of::<ByHand>(&config);
+        let client = client::<ByHand>(&config).expect("a client");
+        let rules = rules::<ByHand>(&config);
         let (publish, topics) = watch::channel(Arc::new(TopicMap::empty()));
         let metrics = Arc::new(Metrics::new("test", "0.0.0"));
         let conditions = Conditions::new();
-        let probe = crate::gateway::probe(client.clone(), &config);
-        let parts = Assembly { config, client, probe, topics, conditions, metrics };
+        let now = Instant::now();
+        let first = now + left - config.unmap_after;
+        let listed = Progress { listings: 1, first: Some(first), last: Some(now), unlisted: 0 };
+        // Dropped at once: tests never list again.
+        let (_, listings) = watch::channel(listed);
+        let parts = Assembly { config, client, topics, listings, conditions, metrics };
         let intake = assemble::<ByHand>(parts);
-        drop(intake.0.dispatcher.complete_at.set(Instant::now() + left));
         let letters = Arc::new(Letters::default());
         let letterbox = Arc::clone(&letters);
         intake.0.dispatcher.letters.opens_with(Box::new(move |_| {
@@ -160,8 +167,8 @@ impl Bench {
         bench
     }
 
-    /// Publishes a map of (function, topics, further annotations).
-    pub(super) fn map(&self, functions: &[(&str, &str, &[(&str, &str)])]) {
+    /// Publishes a map.
+    pub(super) fn map(&self, functions: &[Mapped<'_>]) {
         let catalog = functions.iter().map(|(name, topics, more)| {
             let mut annotations: BTreeMap<String, String> =
                 more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

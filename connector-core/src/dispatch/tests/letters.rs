@@ -17,7 +17,10 @@ async fn an_event_refused_for_good_is_dead_lettered_at_once() {
     assert_eq!(bench.gateway.calls_of("f").len(), 1);
     let letters = bench.letters.stored();
     assert_eq!(letters.len(), 1);
-    assert_eq!((letters[0].reason, letters[0].status, letters[0].attempts), ("refused", Some(400), 1));
+    assert_eq!(
+        (letters[0].reason, letters[0].status, letters[0].attempts),
+        ("refused", Some(400), 1)
+    );
     assert_eq!(letters[0].error, "status 400: no such user");
     assert_eq!(&*letters[0].event.payload, b"1");
     assert_eq!(bench.came("dead_lettered"), 1);

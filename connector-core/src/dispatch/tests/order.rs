@@ -91,7 +91,10 @@ async fn a_turn_can_last_until_the_settlement_is_taken() {
 
 /// One event of the model: its key, how long each of its calls takes, and how many fail first.
 fn events() -> impl Strategy<Value = Vec<(u8, u64, u8)>> {
-    proptest::collection::vec((0..5_u8, 1..40_u64, prop_oneof![4 => Just(0_u8), 1 => 1..3_u8]), 1..60)
+    proptest::collection::vec(
+        (0..5_u8, 1..40_u64, prop_oneof![4 => Just(0_u8), 1 => 1..3_u8]),
+        1..60,
+    )
 }
 
 proptest! {

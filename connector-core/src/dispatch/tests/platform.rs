@@ -41,8 +41,7 @@ async fn while_the_platform_is_down_calls_pause_and_no_attempt_counts() {
 async fn a_connection_closed_by_a_healthy_gateway_is_a_failed_attempt() {
     for cut in [Act::Close, Act::Answer(502, vec![], "")] {
         let act = cut.clone();
-        let bench =
-            Bench::new(&[("max_retry_attempts", "2")], move |_| act.clone()).await;
+        let bench = Bench::new(&[("max_retry_attempts", "2")], move |_| act.clone()).await;
         let lane = bench.lane(|_| {});
         assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
         assert_eq!(bench.gateway.calls_of("f").len(), 3);

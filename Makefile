@@ -1,0 +1,85 @@
+# Every command of the project. `make` alone lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export CARGO_TERM_COLOR ?= auto
+
+CONNECTORS := $(notdir $(wildcard connectors/*))
+SCRIPTS := .ci/run $(wildcard demo/*.sh tests/*.sh tests/brokers/*.sh tests/bench/*.sh)
+
+# Development builds link the system's OpenSSL where its headers are installed: building our own takes two minutes.
+# Releases always build it, or the binary would need the library of the machine it was built on.
+SYSTEM_OPENSSL := $(shell pkg-config --exists openssl 2>/dev/null && echo 1)
+DEV := env $(if $(SYSTEM_OPENSSL),OPENSSL_NO_VENDOR=1)
+
+DENY_VERSION := 0.20.2
+DENY := var/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: need
+need:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.90 or newer" >&2; exit 1; }
+	@tests/need.sh cc=build-essential perl=perl pkg-config=pkg-config
+
+.PHONY: build
+build: need ## Build everything for development
+	$(DEV) cargo build --locked --workspace --all-targets
+
+.PHONY: release
+release: need ## Build the connectors as they are shipped, one by one, into target/release
+	@for connector in $(CONNECTORS); do \
+	  echo "cargo build --locked --release -p $$connector-connector"; \
+	  env -u OPENSSL_NO_VENDOR cargo build --locked --release -p $$connector-connector; \
+	done
+
+.PHONY: check
+check: need $(DENY) ## Check format, lints, dependencies, scripts, and that generated files are current
+	cargo fmt --all --check
+	$(DEV) cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(DENY) --all-features --locked check --hide-inclusion-graph bans licenses sources
+	@for script in $(SCRIPTS); do bash -n $$script; done
+	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo "shellcheck is not installed: skipped"; fi
+	@mkdir -p var
+	$(DEV) cargo test --locked --workspace golden >var/golden.log 2>&1 || { \
+	  cat var/golden.log; echo "if a generated file is out of date run: make bless, and look at what changed"; exit 1; }
+
+.PHONY: test
+test: need ## Run every test; fetches, starts and stops the brokers it needs
+	@$(DEV) tests/run.sh
+
+.PHONY: test-unit
+test-unit: need ## Run the tests that need no broker
+	$(DEV) cargo test --locked --workspace --exclude integration
+
+.PHONY: demo
+demo: need ## Watch functions called on their schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
+	@$(DEV) demo/run.sh
+
+.PHONY: demo-kafka
+demo-kafka: need ## Watch records of a real Kafka topic call a Python function
+	@$(DEV) demo/kafka.sh
+
+.PHONY: bless
+bless: need ## Write the generated files anew: docs/configuration.md and the other goldens
+	BLESS=1 $(DEV) cargo test --locked --workspace golden
+
+.PHONY: bench
+bench: need ## Measure throughput, latency, memory and start
+	@tests/bench/run.sh
+
+.PHONY: clean
+clean: ## Stop our brokers; remove what was built, fetched and written
+	@for script in $(filter-out %/broker.sh,$(wildcard tests/brokers/*.sh)); do $$script down --all; done
+	cargo clean
+	rm -rf var
+
+# Without its default features, which fetch advisories, and without optimisation it builds in a minute.
+$(DENY):
+	@tests/need.sh cc=build-essential
+	cargo install --locked --quiet --debug --no-default-features --root $(patsubst %/bin/cargo-deny,%,$@) cargo-deny@$(DENY_VERSION)

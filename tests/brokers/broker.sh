@@ -1,0 +1,257 @@
+# shellcheck shell=bash
+# What every broker script here shares: verbs, options, locks, and processes that are ours for certain.
+#
+# A broker script sets `kind`, `default_port`, `port_step` (how many neighbouring ports one broker takes) and
+# `start_timeout` (seconds), defines the functions below, sources this file, and ends with `broker_main "$@"`.
+#
+#   broker_fetch     brings the software into "$home"; does nothing when it is there
+#   broker_prepare   writes the configuration of the broker into "$dir" for "$port", the lines of "$dir/settings" last;
+#                    formats an empty data folder
+#   broker_command   sets the array `command` to what starts the broker in the foreground
+#   broker_answers   succeeds when the broker at "$port" serves its clients
+#   broker_tool ...  runs one of the broker's own tools against "$port"
+#
+# Everything that is fetched or written lives in var/<kind>: the software, and brokers/<name> for each broker.
+
+# shellcheck disable=SC2154 # these are set by the script that sources this one
+: "$kind" "$default_port" "$port_step" "$start_timeout"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+say() { echo "$kind: $*" >&2; }
+die() { say "$@"; exit 1; }
+
+broker_usage() {
+  cat <<EOF
+usage: ${0##*/} VERB [--name NAME] [--port PORT] [--set KEY=VALUE]...
+
+  fetch    bring the software to var/$kind and stop there
+  up       start the broker, or use the one that runs; wait until it serves its clients; print what status prints
+  down     stop the broker if this checkout started it; its data stays
+  status   print KIND, NAME, STATE (running, stopped, down, foreign), STARTED, PID, PORT, ADDRESS, DIR, LOG as KEY=VALUE;
+           exit 0 only when the broker serves its clients
+  wipe     down, then remove the broker's data; down and wipe take --all, for every broker of this checkout
+  tool     run one of the broker's own tools: ${0##*/} tool [--name NAME] TOOL ARGUMENT...
+
+The broker without a name is the shared one, at port $default_port unless ${kind^^}_PORT says otherwise. One with a name is
+private: a test may kill -9 its PID, stop it (SIGSTOP), and bring it up again with the same data. Without --port
+it gets a free one and keeps it. --set adds a line to the broker's configuration whenever it starts; the lines given
+last replace those given before.
+EOF
+}
+
+broker_main() {
+  local verb=${1:-}
+  [ $# -eq 0 ] || shift
+  name=shared port='' settings=() all=no
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --name) name=${2:?--name needs a value}; shift 2 ;;
+      --port) port=${2:?--port needs a value}; shift 2 ;;
+      --all) all=yes; shift ;;
+      --set) settings+=("${2:?--set needs KEY=VALUE}"); shift 2 ;;
+      *) break ;;
+    esac
+  done
+  [[ $name =~ ^[a-z0-9][a-z0-9._-]*$ ]] || die "a broker's name is made of a-z, 0-9, dot, dash and underscore, not '$name'"
+  [[ -z $port || $port =~ ^[1-9][0-9]{0,4}$ ]] || die "'$port' is no port"
+  [ "$verb" = tool ] || [ $# -eq 0 ] || { broker_usage >&2; exit 64; }
+
+  home=$root/var/$kind
+  if [ "$all" = yes ]; then
+    [[ $verb =~ ^(down|wipe)$ ]] || die "--all goes with down and wipe"
+    for dir in "$home"/brokers/*/; do
+      [ ! -d "$dir" ] || "$0" "$verb" --name "$(basename "$dir")"
+    done
+    return
+  fi
+  dir=$home/brokers/$name
+  log=$dir/broker.log
+  started=no
+  mkdir -p "$home/brokers"
+  [ -n "$port" ] || port=$(known_port)
+
+  case $verb in
+    fetch) locked "$home/fetch.lock" broker_fetch ;;
+    up) locked "$home/fetch.lock" broker_fetch; locked "$dir.lock" up; status ;;
+    down) locked "$dir.lock" down ;;
+    status) status ;;
+    wipe) locked "$dir.lock" wipe ;;
+    tool) [ -n "$port" ] || die "broker '$name' was never up; run: ${0##*/} up --name $name"; broker_tool "$@" ;;
+    help | -h | --help) broker_usage ;;
+    *) broker_usage >&2; exit 64 ;;
+  esac
+}
+
+up() {
+  if alive; then
+    kill -CONT "$pid"
+    [ "$port" = "$(cat "$dir/port")" ] || die "broker '$name' runs at port $(cat "$dir/port"), not $port; run: ${0##*/} down --name $name"
+  else
+    if [ "$name" = shared ] && broker_answers; then
+      say "using what answers at port $port; it is not this checkout's and may be set up differently"
+      return
+    fi
+    locked "$home/ports.lock" claim_port
+    start
+  fi
+  wait_until_served
+}
+
+start() {
+  local command=()
+  [ "${#settings[@]}" -eq 0 ] || printf '%s\n' "${settings[@]}" > "$dir/settings"
+  touch "$dir/settings"
+  broker_prepare
+  broker_command
+  # A session of its own, so that the terminal's Ctrl-C stops the test run and not the broker under it; no inherited
+  # descriptors, so that the broker holds neither our locks nor the caller's pipes.
+  (
+    for descriptor in /proc/self/fd/*; do
+      descriptor=${descriptor##*/}
+      [ "$descriptor" -le 2 ] || [ "$descriptor" -eq 255 ] || exec {descriptor}>&-
+    done
+    exec setsid "${command[@]}" </dev/null >"$log" 2>&1
+  ) &
+  pid=$!
+  echo "$pid $(birth "$pid")" > "$dir/pid"
+  started=yes
+}
+
+wait_until_served() {
+  local deadline=$((SECONDS + start_timeout))
+  until broker_answers; do
+    if ! alive; then
+      tail -n 20 "$log" >&2
+      die "broker '$name' ended while starting; its log is $log; if its data is damaged run: ${0##*/} wipe --name $name"
+    fi
+    [ "$SECONDS" -lt "$deadline" ] ||
+      die "broker '$name' (pid $pid) does not serve port $port after $start_timeout s; read $log, then run: ${0##*/} down --name $name"
+    sleep 0.1
+  done
+}
+
+down() {
+  if alive; then
+    kill -TERM "$pid"
+    kill -CONT "$pid" # a stopped process sees its SIGTERM only once it goes on
+    local deadline=$((SECONDS + 30))
+    while alive; do
+      if [ "$SECONDS" -ge "$deadline" ]; then
+        say "broker '$name' (pid $pid) did not end within 30 s; killing it"
+        kill -KILL "$pid"
+        deadline=$((SECONDS + 30))
+      fi
+      sleep 0.1
+    done
+  fi
+  rm -f "$dir/pid"
+}
+
+wipe() {
+  down
+  rm -rf "$dir"
+}
+
+status() {
+  local state=down
+  if alive; then
+    state=running
+    case $(process_state "$pid") in T | t) state=stopped ;; esac
+  elif [ -n "$port" ] && broker_answers; then
+    state=foreign
+  fi
+  cat <<EOF
+KIND=$kind
+NAME=$name
+STATE=$state
+STARTED=$started
+PID=$pid
+PORT=$port
+ADDRESS=${port:+127.0.0.1:$port}
+DIR=$dir
+LOG=$log
+EOF
+  case $state in
+    running) broker_answers ;;
+    foreign) [ "$name" = shared ] ;;
+    *) return 1 ;;
+  esac
+}
+
+# The port the broker had before or must have; nothing for a private one that never ran.
+known_port() {
+  local variable=${kind^^}_PORT
+  if [ -s "$dir/port" ]; then
+    cat "$dir/port"
+  elif [ "$name" = shared ]; then
+    echo "${!variable:-$default_port}"
+  fi
+}
+
+# Under one lock for all brokers of this kind: of two that start together each gets ports of its own.
+claim_port() {
+  local candidate=$((default_port + 100))
+  if [ -z "$port" ]; then
+    until free "$candidate"; do
+      candidate=$((candidate + port_step))
+      [ "$candidate" -lt $((default_port + 1000)) ] || die "no free port between $((default_port + 100)) and $candidate"
+    done
+    port=$candidate
+  elif taken=$(first_taken "$port"); then
+    die "port $taken is taken by another process (broker '$name' needs $port to $((port + port_step - 1))); end that process, or choose a port by --port or ${kind^^}_PORT"
+  fi
+  mkdir -p "$dir"
+  echo "$port" > "$dir/port"
+}
+
+# Free: nobody listens there, and no other broker of ours will come back to it.
+free() {
+  ! first_taken "$1" >/dev/null && ! grep -qsx "$1" "$home"/brokers/*/port
+}
+
+first_taken() {
+  local candidate
+  for ((candidate = $1; candidate < $1 + port_step; candidate++)); do
+    if (: <>"/dev/tcp/127.0.0.1/$candidate") 2>/dev/null; then
+      echo "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Sets `pid`, and succeeds when that process runs and is the one that was started here: a number alone may have been
+# given to somebody else since, so the time the process began is compared too.
+alive() {
+  local birthday=''
+  pid=''
+  if [ -s "$dir/pid" ]; then
+    read -r pid birthday < "$dir/pid"
+  fi
+  if [ -n "$pid" ] && [ "$(birth "$pid")" = "$birthday" ] && [ "$(process_state "$pid")" != Z ]; then
+    return 0
+  fi
+  pid=''
+  return 1
+}
+
+birth() { process_field "$1" 20; }
+process_state() { process_field "$1" 1; }
+
+# A field of /proc/PID/stat, counted after the command's name, which may itself contain blanks and parentheses.
+process_field() {
+  local stat
+  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+  read -r -a stat <<< "${stat##*) }"
+  echo "${stat[$2 - 1]}"
+}
+
+# Runs a function of ours under a lock. Not in a subshell: what it learns is needed afterwards.
+locked() {
+  local file=$1 lock
+  shift
+  exec {lock}>"$file"
+  flock -w 300 "$lock" || die "another run has held $file for 5 minutes; see what it does: fuser -v $file"
+  "$@"
+  exec {lock}>&-
+}

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Apache Kafka for the tests: one process that is both controller and broker (KRaft), fetched by Maven. README.md beside
+# this file has the verbs.
+set -euo pipefail
+
+kind=kafka
+default_port=19092
+port_step=2 # the controller listens beside the broker
+start_timeout=90
+files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/kafka
+
+broker_fetch() {
+  "$root/tests/need.sh" java=openjdk-17-jre-headless
+  if cmp -s "$files/pom.xml" "$home/libs/pom.xml"; then
+    return
+  fi
+  "$root/tests/need.sh" mvn=maven
+  say "fetching it into $home/libs (50 MB, once)"
+  rm -rf "$home/libs"
+  if ! mvn -B -q -f "$files/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$home/libs" >"$home/fetch.log" 2>&1; then
+    tail -n 20 "$home/fetch.log" >&2
+    die "could not fetch it; run again, or see why: mvn -f $files/pom.xml dependency:copy-dependencies"
+  fi
+  # Last, so that a fetch cut short is seen as such.
+  cp "$files/pom.xml" "$home/libs/pom.xml"
+}
+
+broker_prepare() {
+  local controller=$((port + 1))
+  sed -e "s|@PORT@|$port|g" -e "s|@CONTROLLER_PORT@|$controller|g" -e "s|@DATA@|$dir/data|g" \
+    "$files/server.properties" "$dir/settings" > "$dir/server.properties"
+  if [ ! -e "$dir/formatted" ]; then
+    rm -rf "$dir/data"
+    run_java kafka.tools.StorageTool format --config "$dir/server.properties" --cluster-id "$(cluster_id)" \
+      >"$dir/format.log" 2>&1 || { tail -n 5 "$dir/format.log" >&2; die "could not format $dir/data; see $dir/format.log"; }
+    touch "$dir/formatted"
+  fi
+}
+
+broker_command() {
+  java_arguments
+  # shellcheck disable=SC2034 # read by broker.sh
+  command=(java -Xms256m -Xmx512m "${java[@]}" kafka.Kafka "$dir/server.properties")
+}
+
+# A KRaft broker accepts connections before it lets itself be found. So the question is not whether the port is open but
+# whether the broker lists itself: a Metadata request (version 1, no topics), and at least one broker in the answer.
+broker_answers() {
+  local connection answer
+  { exec {connection}<>"/dev/tcp/127.0.0.1/$port"; } 2>/dev/null || return 1
+  printf '\0\0\0\x0e\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\0' >&"$connection" || true
+  # Length, correlation id, number of brokers: four bytes each.
+  answer=$(timeout 2 head -c 12 <&"$connection" 2>/dev/null | od -An -v -tx1 | tr -d ' \n') || true
+  exec {connection}>&-
+  [[ $answer == ????????00000001* && ${answer:16} != 00000000 && ${#answer} -eq 24 ]]
+}
+
+broker_tool() {
+  local class
+  case ${1:-} in
+    topics) class=TopicCommand ;;
+    produce) class=ConsoleProducer ;;
+    consume) class=consumer.ConsoleConsumer ;;
+    groups) class=consumer.group.ConsumerGroupCommand ;;
+    offsets) class=GetOffsetShell ;;
+    configs) run_java kafka.admin.ConfigCommand --bootstrap-server "127.0.0.1:$port" "${@:2}"; return ;;
+    *) die "the tools are: topics, produce, consume, groups, offsets, configs" ;;
+  esac
+  run_java "org.apache.kafka.tools.$class" --bootstrap-server "127.0.0.1:$port" "${@:2}"
+}
+
+run_java() {
+  java_arguments
+  java -Xmx128m -Dtributary.log.level=warn "${java[@]}" "$@"
+}
+
+java_arguments() {
+  java=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=file:$files/log4j2.properties" -cp "$home/libs/*")
+}
+
+# Sixteen random bytes in base64 without padding. No dash: an id that begins with one reads like an option.
+cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c 1-22; }
+
+# shellcheck source=tests/brokers/broker.sh
+source "$(dirname "${BASH_SOURCE[0]}")/broker.sh"
+broker_main "$@"
