@@ -47,6 +47,8 @@ pub(crate) struct Assignment {
     /// Whether the group has given us anything that it has not taken back.
     holds: bool,
     member: String,
+    /// What the lanes' clocks count from.
+    began: Instant,
 }
 
 struct Running {
@@ -75,6 +77,7 @@ impl Assignment {
             next: 0,
             holds: false,
             member: String::new(),
+            began: Instant::now(),
         }
     }
 
@@ -213,8 +216,9 @@ impl Assignment {
             stuck: self.stuck.clone(),
             finish: told,
         };
-        let every = self.config.commit_interval;
-        let task = tokio::spawn(reader.run(Tracker::new(start, committed), every));
+        // In step with all others, so that one commit takes what all of them report.
+        let reports = tokio::time::interval_at(self.began, self.config.commit_interval);
+        let task = tokio::spawn(reader.run(Tracker::new(start, committed), reports));
         self.lanes.insert(partition.clone(), Running { task: Some(task), finish });
         Ok(())
     }
