@@ -58,7 +58,13 @@ enum Request {
 impl Commits {
     /// Announces a lane: its number, what is committed for it now, and where the offset committed
     /// last is to be told.
-    pub(crate) fn begin(&self, partition: Partition, lane: u64, committed: Standing, seen: Arc<AtomicI64>) {
+    pub(crate) fn begin(
+        &self,
+        partition: Partition,
+        lane: u64,
+        committed: Standing,
+        seen: Arc<AtomicI64>,
+    ) {
         self.send(Request::Begin { partition, lane, committed, seen });
     }
 
@@ -96,12 +102,15 @@ struct Committer {
     meters: Arc<Meters>,
     entries: HashMap<Partition, Entry>,
     /// The commit on its way: what it says, and until when it is waited for.
-    running: Option<(Vec<(Partition, u64, Standing)>, Instant)>,
+    running: Option<(Vec<Sent>, Instant)>,
     flushes: Vec<(Vec<Partition>, oneshot::Sender<()>)>,
     /// When to commit what has changed; `None` while nothing has.
     due: Option<Instant>,
     every: Duration,
 }
+
+/// What a commit says of one partition, and the number of the lane that said it.
+type Sent = (Partition, u64, Standing);
 
 struct Entry {
     lane: u64,
@@ -234,8 +243,14 @@ impl Committer {
         }
         match refused {
             None => self.conditions.well(&SUBJECT),
-            // The group is about to be joined anew; the revocation says what becomes of it.
-            Some((_, RDKafkaErrorCode::RebalanceInProgress)) => self.again(),
+            // The group is being joined anew: either it takes the next one, or the partitions are
+            // revoked.
+            Some((
+                _,
+                RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId,
+            )) => self.again(),
             Some((Partition { topic, number }, code)) => {
                 self.failed(&format!("a commit for {topic}/{number} was refused: {code}"));
             }

@@ -147,7 +147,8 @@ impl Reader {
                 }
             };
             let Some(slot) = slot else { return };
-            let event = record.into_event(&self.partition.topic, self.partition.number, self.ordering);
+            let event =
+                record.into_event(&self.partition.topic, self.partition.number, self.ordering);
             keeper.tracker.track(place, slot.submit(event));
         }
     }
@@ -199,9 +200,13 @@ impl Keeper {
         let done = if held { self.consumer.pause(&this) } else { self.consumer.resume(&this) };
         let Partition { topic, number } = &self.partition;
         match done {
-            Ok(()) if held => tracing::info!(%topic, partition = number, "held: no function is mapped"),
+            Ok(()) if held => {
+                tracing::info!(%topic, partition = number, "held: no function is mapped")
+            }
             Ok(()) => tracing::debug!(%topic, partition = number, "no longer held"),
-            Err(error) => tracing::warn!(%topic, partition = number, %error, "cannot pause or resume"),
+            Err(error) => {
+                tracing::warn!(%topic, partition = number, %error, "cannot pause or resume")
+            }
         }
     }
 

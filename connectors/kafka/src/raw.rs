@@ -70,7 +70,8 @@ pub(crate) fn metadata(list: &TopicPartitionList) -> Vec<Vec<u8>> {
         if list.elems.is_null() {
             return Vec::new();
         }
-        let elements = std::slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0));
+        let elements =
+            std::slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0));
         elements
             .iter()
             .map(|element| {
