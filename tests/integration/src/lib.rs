@@ -10,6 +10,7 @@
 //! Tests run side by side on one broker, each with topics and groups of its own ([`unique`]), and
 //! wait for states, never for time to pass.
 
+pub mod conformance;
 pub mod connector;
 pub mod kafka;
 pub mod metrics;

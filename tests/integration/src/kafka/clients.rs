@@ -114,6 +114,7 @@ impl Clients {
         self.producer.get_or_init(|| {
             let mut config = self.config.clone();
             config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "1");
+            config.set("message.max.bytes", "2000000");
             config.create().expect("the producer's settings are right")
         })
     }

@@ -1,4 +1,5 @@
 //! The Kafka connector: what issue by issue its users have lost records by.
 
 mod basics;
+mod conforms;
 mod scene;
