@@ -18,12 +18,12 @@ use crate::root;
 ///
 /// # Panics
 /// When it cannot be built, with what cargo says.
-pub async fn binary(kind: &'static str) -> PathBuf {
+pub async fn binary(kind: &str) -> PathBuf {
     type Built = Arc<OnceCell<PathBuf>>;
-    static BINARIES: Mutex<Option<HashMap<&str, Built>>> = Mutex::const_new(None);
+    static BINARIES: Mutex<Option<HashMap<String, Built>>> = Mutex::const_new(None);
     let binary = {
         let mut binaries = BINARIES.lock().await;
-        Arc::clone(binaries.get_or_insert_default().entry(kind).or_default())
+        Arc::clone(binaries.get_or_insert_default().entry(kind.to_owned()).or_default())
     };
     binary.get_or_init(|| build(kind)).await.clone()
 }

@@ -264,6 +264,8 @@ impl Broker {
         let topic = topic.to_owned();
         let mut config = ClientConfig::new();
         config.set("enable.partition.eof", "true");
+        // The end is told with the answer to a fetch, which waits this long for more.
+        config.set("fetch.wait.max.ms", "10");
         self.ask(config, move |consumer| {
             let metadata = consumer.fetch_metadata(Some(&topic), ANSWER)?;
             let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());

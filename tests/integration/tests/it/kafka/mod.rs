@@ -2,4 +2,4 @@
 
 mod basics;
 mod conforms;
-mod scene;
+pub(crate) mod scene;
