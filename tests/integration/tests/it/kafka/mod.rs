@@ -2,4 +2,7 @@
 
 mod basics;
 mod conforms;
+mod fanout;
+mod gateway;
+mod poison;
 pub(crate) mod scene;
