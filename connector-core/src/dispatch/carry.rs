@@ -265,10 +265,11 @@ impl<'a> Carrier<'a> {
         self.dispatcher.invoker.call(url, headers, self.work.event.payload.clone()).await
     }
 
-    /// How many calls there have been as far as anyone knows: ours in this delivery, or the
-    /// deliveries the broker counted, if those are more.
+    /// How many calls there have been as far as anyone knows: those of this delivery, and one for
+    /// each delivery that the broker counted before it.
     fn calls_known(&self, made: u32) -> u32 {
-        made.max(self.work.event.delivery_count.unwrap_or(0))
+        let deliveries_before = self.work.event.delivery_count.unwrap_or(1).saturating_sub(1);
+        made.saturating_add(deliveries_before)
     }
 
     /// Stores or drops the event's letter. `None`: the topic is held instead.
