@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderName;
 use reqwest::{Client, Url};
@@ -324,6 +324,11 @@ impl Intake {
         inner.metrics.holds.set(count(inner.dispatcher.holds.list().len()));
         inner.metrics.platform_down.set(i64::from(!inner.dispatcher.platform.is_up()));
         inner.metrics.map_functions.set(count(inner.topics.borrow().functions_count()));
+        if let Some(age) = inner.listings.borrow().last.map(|last| last.elapsed()) {
+            let listed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let listed = listed.saturating_sub(age).as_secs();
+            inner.metrics.map_listed.set(i64::try_from(listed).unwrap_or(i64::MAX));
+        }
         inner.metrics.encode()
     }
 
