@@ -143,11 +143,12 @@ impl<'a> Carrier<'a> {
             let mapping = dispatcher.mapped(&event.topic, name).ok_or(Broken::Unmapped)?;
             let function = dispatcher.functions.of(&mapping);
             let hold = dispatcher.holds.of(&event.topic, name);
-            let trying = match &hold {
+            // Kept while this event tries, so that no other does.
+            let _trying = match &hold {
                 None => None,
                 Some(hold) => match self.turn_to_try(hold, &mapping).await? {
                     None => continue,
-                    trying => trying,
+                    turn => turn,
                 },
             };
             let next = match &self.headers {
