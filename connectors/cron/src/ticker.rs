@@ -14,6 +14,9 @@
 //!
 //! The process around it is behind [`Outlet`], and the clock behind [`Clock`].
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;

@@ -18,6 +18,9 @@
 //!
 //! What this file deliberately does not do: sleep, call, or decide what becomes of a tick.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
