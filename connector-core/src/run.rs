@@ -311,7 +311,11 @@ pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
 }
 
 fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
-    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &config.content_type)
+    let mut content_type = config.content_type.clone();
+    if S::OWN_CONTENT_TYPE_FIRST {
+        content_type.fallback = content_type.configured.take().or(content_type.fallback);
+    }
+    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &content_type)
         .reserve(S::OWN_HEADERS.iter().map(|name| HeaderName::from_static(name)))
 }
 

@@ -156,7 +156,9 @@ impl<'a> Carrier<'a> {
                     let Some(permit) = self.permit(&function, hold.is_some()).await? else {
                         continue;
                     };
-                    let Some(call) = self.call(&function, headers, &mut calls, permit).await else {
+                    let Some(call) =
+                        self.call(&mapping, &function, headers, &mut calls, permit).await
+                    else {
                         return Ok(Carried::Released { after: None });
                     };
                     self.weigh(call, &mapping, &function, &mut calls, hold.as_deref()).await?
@@ -214,13 +216,15 @@ impl<'a> Carrier<'a> {
     /// Calls once. `None`: cut at the drain deadline.
     async fn call(
         &self,
+        mapping: &Mapping,
         function: &Function,
         headers: &HeaderMap,
         calls: &mut Calls,
         permit: Permit,
     ) -> Option<Call> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
-        let asynchronous = dispatcher.config.asynchronous && !event.wants_reply;
+        let asynchronous = mapping.asynchronous.unwrap_or(dispatcher.config.asynchronous);
+        let asynchronous = asynchronous && !event.wants_reply;
         let url = if asynchronous { &function.async_url } else { &function.sync_url };
         let headers = with_attempt(headers, self.calls_known(calls.made.saturating_add(1)));
         if dispatcher.config.print_request_body {
