@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dev_gateway::{Fault, Mode};
-use integration::Record;
+use integration::{Record, until};
 
 use super::scene::Scene;
 
@@ -72,7 +72,7 @@ async fn a_missing_queue_holds_the_topic_and_says_why() {
     let status = connector.status().await;
     assert_eq!(status["held"][0]["topic"], *topic, "{status}");
     // It tries one call now and then, and says so once.
-    scene.gateway.ledger().wait_for("trials", |calls| calls.begun() >= 5).await;
+    until("five trials", async || connector.count("[404]"), |trials| *trials >= 5).await;
     assert_eq!(connector.count("WARN not well subject=\"no-queue"), 1, "{:#?}", connector.lines());
     let committed = scene.broker.committed(&scene.group, &topic).await;
     assert!(committed.values().all(|committed| committed.offset == 0), "{committed:?}");

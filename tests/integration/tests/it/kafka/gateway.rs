@@ -1,8 +1,11 @@
 //! A gateway that is away, refuses or talks nonsense: the process stays, says so once, recovers.
+//!
+//! The namespace is set, so that each look of the connector at the gateway is one listing of
+//! functions, which the gateway counts.
 
 use std::fs;
 
-use dev_gateway::{Credentials, ListingFault};
+use dev_gateway::{Credentials, DEFAULT_NAMESPACE, ListingFault};
 use integration::{Connector, Record, unique};
 
 use super::scene::Scene;
@@ -18,7 +21,12 @@ async fn a_gateway_in_trouble_is_told_of_once_and_changes_nothing() {
     let scene = Scene::new().await;
     let topic = scene.broker.topic("trouble", 1).await;
     scene.deploy("troubled", &topic);
-    let connector = scene.connector(&[&topic]).set("rebuild_timeout", "300ms").ready().await;
+    let connector = scene
+        .connector(&[&topic])
+        .set("namespaces", DEFAULT_NAMESPACE)
+        .set("rebuild_timeout", "300ms")
+        .ready()
+        .await;
     let faults = [
         ListingFault::Status(500),
         ListingFault::Unauthorized,
@@ -59,6 +67,7 @@ async fn a_wrong_password_is_corrected_in_its_file() {
     scene.broker.produce(&topic, Record::of("x")).await;
     let connector = scene
         .connector(&[&topic])
+        .set("namespaces", DEFAULT_NAMESPACE)
         .set("basic_auth", "true")
         .set("secret_mount_path", folder.display().to_string())
         .start()

@@ -4,5 +4,7 @@ mod basics;
 mod conforms;
 mod fanout;
 mod gateway;
+mod order;
+mod pace;
 mod poison;
 pub(crate) mod scene;
