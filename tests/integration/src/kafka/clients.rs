@@ -165,6 +165,17 @@ impl Broker {
         for one in grown.expect("the broker answers") {
             one.unwrap_or_else(|error| panic!("topic {} does not grow: {}", error.0, error.1));
         }
+        crate::until(
+            "the topic to grow",
+            async || self.partitions(name).await,
+            |found| *found == partitions,
+        )
+        .await;
+        // The producer would find out by itself, within minutes.
+        let (producer, name) = (self.clients().producer().clone(), name.to_owned());
+        let refresh = move || producer.client().fetch_metadata(Some(&name), ANSWER).map(drop);
+        let refreshed = tokio::task::spawn_blocking(refresh).await;
+        refreshed.expect("the thread does not panic").expect("the broker answers");
     }
 
     /// Deletes a topic.
