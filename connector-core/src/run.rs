@@ -281,6 +281,7 @@ async fn serve_admin(intake: Intake) {
     let (metrics, conditions) = (intake.clone(), intake.conditions().clone());
     let status = intake;
     let Some(admin) = Admin::bind(port).await else { return };
+    info!(port = admin.address().port(), "admin server listens");
     let pages = Pages {
         conditions,
         metrics: Arc::new(move || metrics.page()),

@@ -1,0 +1,3 @@
+//! Whole connectors, on real brokers.
+
+mod kafka;
