@@ -7,12 +7,12 @@
 //! A gateway that is away, refuses, or answers nonsense changes nothing: the last map stays. What
 //! is wrong is said in one sentence for whoever has to mend it.
 
-mod answer;
+pub(crate) mod answer;
 mod live;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -351,12 +351,8 @@ fn take(
             listing.misnamed.insert(full);
             continue;
         }
-        let annotations = annotations.into_iter().flatten();
-        let annotations: BTreeMap<_, _> =
-            annotations.filter_map(|(name, text)| Some((name, text?))).collect();
-        listing
-            .functions
-            .push(Function { name: FunctionName::new(full), annotations: Arc::new(annotations) });
+        let annotations = Arc::new(annotations.0);
+        listing.functions.push(Function { name: FunctionName::new(full), annotations });
     }
 }
 

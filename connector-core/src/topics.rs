@@ -335,7 +335,7 @@ impl Found {
 #[derive(Default)]
 struct Build {
     mappings: Vec<Arc<Mapping>>,
-    items: BTreeMap<Arc<str>, Item>,
+    items: HashMap<Arc<str>, Item>,
     skipped: Vec<Skipped>,
 }
 
@@ -445,9 +445,11 @@ impl Build {
 
     fn finish(self) -> TopicMap {
         let Self { mappings, items, skipped } = self;
-        let mut exact: HashMap<Arc<str>, Vec<usize>> = HashMap::new();
+        let mut items: Vec<_> = items.into_iter().collect();
+        items.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        let mut exact: HashMap<Arc<str>, Vec<usize>> = HashMap::with_capacity(items.len());
         let mut many = Vec::new();
-        let mut wishes = Vec::new();
+        let mut wishes = Vec::with_capacity(items.len());
         for (item, Item { pattern, indices }) in items {
             let Ok(pattern) = pattern else {
                 continue;

@@ -1,22 +1,64 @@
 //! What the gateway answers, and what is wrong with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use http::StatusCode;
 use http::header::LOCATION;
 use reqwest::Response;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// How much of an answer is shown when it is not what was asked for, in characters.
 const SHOWN: usize = 200;
 
 /// One function, as far as it concerns us. All of it may be missing or null.
 #[derive(Debug, Deserialize)]
-pub(super) struct FunctionStatus {
+pub(crate) struct FunctionStatus {
     pub(super) name: Option<String>,
     pub(super) namespace: Option<String>,
-    pub(super) annotations: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default)]
+    pub(super) annotations: Annotations,
+}
+
+/// The annotations of a function; those without a value are as good as absent.
+#[derive(Debug, Default)]
+pub(super) struct Annotations(pub(super) BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Read straight into its last form: of a large listing this is most of the work.
+        deserializer.deserialize_option(Present).map(Self)
+    }
+}
+
+/// Reads an object of strings, where null may stand for each value and for the whole.
+struct Present;
+
+impl<'de> Visitor<'de> for Present {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(BTreeMap::new())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, object: D) -> Result<Self::Value, D::Error> {
+        object.deserialize_map(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+        let mut annotations = BTreeMap::new();
+        while let Some((name, text)) = object.next_entry::<String, Option<String>>()? {
+            if let Some(text) = text {
+                annotations.insert(name, text);
+            }
+        }
+        Ok(annotations)
+    }
 }
 
 /// An answer that has been received.

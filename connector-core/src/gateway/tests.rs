@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -166,6 +166,11 @@ async fn one_bad_namespace_is_survived() {
         listing.unlisted["bad"]
             .ends_with("400 Bad Request (to /ui/) to /system/functions: namespace not valid")
     );
+
+    // Credentials are not one namespace's own: what is listed with wrong ones proves nothing.
+    server.set("/system/functions?namespace=bad", 401, "invalid credentials");
+    assert!(matches!(gateway.list().await, Err(ListError::Refused(_))));
+    server.set("/system/functions?namespace=bad", 400, "namespace not valid");
 
     server.set("/system/functions?namespace=good", 502, "");
     assert!(matches!(gateway.list().await, Err(ListError::Answer(_))), "none is left");

@@ -47,6 +47,8 @@ pub(crate) struct Assignment {
     /// Whether the group has given us anything that it has not taken back.
     holds: bool,
     member: String,
+    /// What the lanes' clocks count from.
+    began: Instant,
 }
 
 struct Running {
@@ -75,6 +77,7 @@ impl Assignment {
             next: 0,
             holds: false,
             member: String::new(),
+            began: Instant::now(),
         }
     }
 
@@ -100,8 +103,11 @@ impl Assignment {
                 self.unassign(&partitions)
             }
             Rebalance::Lost(partitions) => {
-                tracing::warn!(group = self.config.group, partitions = named(&partitions),
-                    "partitions lost: what they had not committed is delivered again");
+                tracing::warn!(
+                    group = self.config.group,
+                    partitions = named(&partitions),
+                    "partitions lost: what they had not committed is delivered again"
+                );
                 self.drop_lanes(&partitions).await;
                 self.unassign(&partitions)
             }
@@ -149,8 +155,9 @@ impl Assignment {
             let late = Instant::now() >= patience;
             let owned: HashSet<_> =
                 partitions.iter().filter(|p| p.number == 0).map(|p| Arc::clone(&p.topic)).collect();
-            let (ours, others): (Vec<_>, Vec<_>) =
-                fresh.into_iter().partition(|(partition, _)| late || owned.contains(&partition.topic));
+            let (ours, others): (Vec<_>, Vec<_>) = fresh
+                .into_iter()
+                .partition(|(partition, _)| late || owned.contains(&partition.topic));
             if !ours.is_empty() && !self.commit_first(ours).await {
                 return Err(SourceError::Broken(
                     "the first positions of a topic cannot be committed".to_owned(),
@@ -197,7 +204,8 @@ impl Assignment {
         let committed = Arc::new(AtomicI64::new(start.offset));
         self.commits.begin(partition.clone(), lane, start.clone(), Arc::clone(&committed));
         let (finish, told) = watch::channel(None);
-        let window = NonZeroUsize::new(self.intake.config().lane_window).unwrap_or(NonZeroUsize::MIN);
+        let window =
+            NonZeroUsize::new(self.intake.config().lane_window).unwrap_or(NonZeroUsize::MIN);
         let mut options = LaneOptions::new(format!("{topic}/{number}"), window);
         options.ordered = true;
         let reader = Reader {
@@ -213,8 +221,9 @@ impl Assignment {
             stuck: self.stuck.clone(),
             finish: told,
         };
-        let every = self.config.commit_interval;
-        let task = tokio::spawn(reader.run(Tracker::new(start, committed), every));
+        // In step with all others, so that one commit takes what all of them report.
+        let reports = tokio::time::interval_at(self.began, self.config.commit_interval);
+        let task = tokio::spawn(reader.run(Tracker::new(start, committed), reports));
         self.lanes.insert(partition.clone(), Running { task: Some(task), finish });
         Ok(())
     }
@@ -313,7 +322,8 @@ fn see_off(ended: Result<(), JoinError>, Partition { topic, number }: &Partition
 }
 
 fn named(partitions: &[Partition]) -> String {
-    let mut names: Vec<_> = partitions.iter().map(|p| format!("{}/{}", p.topic, p.number)).collect();
+    let mut names: Vec<_> =
+        partitions.iter().map(|p| format!("{}/{}", p.topic, p.number)).collect();
     names.sort_unstable();
     names.join(" ")
 }

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer};
+use rdkafka::consumer::{
+    BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer,
+};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{Notify, mpsc};
@@ -147,12 +149,7 @@ impl ClientContext for Listener {
 }
 
 impl ConsumerContext for Listener {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        code: Code,
-        list: &mut TopicPartitionList,
-    ) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: Code, list: &mut TopicPartitionList) {
         let partitions = partitions(list);
         let assigned = matches!(code, Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
         let rebalance = if assigned {
@@ -178,7 +175,6 @@ impl ConsumerContext for Listener {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        tracing::debug!(?result, ?offsets, "commit callback");
         let all = result.err().and_then(|error| error.rdkafka_error_code());
         let committed = offsets
             .elements()
@@ -186,7 +182,8 @@ impl ConsumerContext for Listener {
             .filter_map(|element| {
                 let refused = element.error().err().and_then(|e| e.rdkafka_error_code());
                 let offset = element.offset().to_raw()?;
-                let partition = Partition { topic: element.topic().into(), number: element.partition() };
+                let partition =
+                    Partition { topic: element.topic().into(), number: element.partition() };
                 Some((partition, offset, refused.or(all)))
             })
             .collect();

@@ -2,8 +2,9 @@
 //!
 //! A commit is explicit, asynchronous, and one at a time: librdkafka's own commits never send
 //! metadata whose offset has not moved, and its synchronous ones have no bound while the
-//! coordinator is away. Every `commit_interval` it commits what has changed, offset or metadata,
-//! for all partitions at once. A refused or unanswered commit is simply still a change.
+//! coordinator is away. Lanes report every `commit_interval`, all in step, and what they report is
+//! committed at once: a lane's progress waits for one interval, not for two. A refused or
+//! unanswered commit is tried again an interval later.
 //!
 //! What a lane of an earlier assignment reports commits nothing: each report carries its lane's
 //! number, and only the number that was announced last counts.
@@ -14,19 +15,23 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use connector_core::conditions::{Conditions, Subject};
-use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::client::{Committed, Consumer, Partition};
 use crate::meters::Meters;
+use crate::raw;
 
 /// How long a commit's answer is waited for, before it counts as refused.
 pub(crate) const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long the first report waits for those of the other lanes, which come in the same moment.
+const TOGETHER: Duration = Duration::from_millis(5);
 
 const SUBJECT: Subject = Subject(std::borrow::Cow::Borrowed("kafka commits"));
 
@@ -53,7 +58,13 @@ enum Request {
 impl Commits {
     /// Announces a lane: its number, what is committed for it now, and where the offset committed
     /// last is to be told.
-    pub(crate) fn begin(&self, partition: Partition, lane: u64, committed: Standing, seen: Arc<AtomicI64>) {
+    pub(crate) fn begin(
+        &self,
+        partition: Partition,
+        lane: u64,
+        committed: Standing,
+        seen: Arc<AtomicI64>,
+    ) {
         self.send(Request::Begin { partition, lane, committed, seen });
     }
 
@@ -91,9 +102,15 @@ struct Committer {
     meters: Arc<Meters>,
     entries: HashMap<Partition, Entry>,
     /// The commit on its way: what it says, and until when it is waited for.
-    running: Option<(Vec<(Partition, u64, Standing)>, Instant)>,
+    running: Option<(Vec<Sent>, Instant)>,
     flushes: Vec<(Vec<Partition>, oneshot::Sender<()>)>,
+    /// When to commit what has changed; `None` while nothing has.
+    due: Option<Instant>,
+    every: Duration,
 }
+
+/// What a commit says of one partition, and the number of the lane that said it.
+type Sent = (Partition, u64, Standing);
 
 struct Entry {
     lane: u64,
@@ -118,8 +135,10 @@ pub(crate) fn start(
         entries: HashMap::new(),
         running: None,
         flushes: Vec::new(),
+        due: None,
+        every,
     };
-    (Commits(tell), tokio::spawn(committer.run(requests, answers, every)))
+    (Commits(tell), tokio::spawn(committer.run(requests, answers)))
 }
 
 impl Committer {
@@ -127,17 +146,10 @@ impl Committer {
         mut self,
         mut requests: mpsc::UnboundedReceiver<Request>,
         mut answers: mpsc::UnboundedReceiver<Committed>,
-        every: Duration,
     ) {
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let overdue = async {
-                match &self.running {
-                    Some((_, until)) => tokio::time::sleep_until(*until).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let overdue = at(self.running.as_ref().map(|(_, until)| *until));
+            let due = at(self.due.filter(|_| self.running.is_none()));
             tokio::select! {
                 request = requests.recv() => match request {
                     Some(request) => self.take(request),
@@ -145,7 +157,7 @@ impl Committer {
                 },
                 Some(answer) = answers.recv() => self.answered(&answer),
                 () = overdue => self.failed("the broker does not answer commits"),
-                _ = ticks.tick() => self.commit(),
+                () = due => self.commit(),
             }
             self.flush();
         }
@@ -165,6 +177,7 @@ impl Committer {
                     && entry.lane == lane
                 {
                     entry.wanted = standing;
+                    self.due.get_or_insert_with(|| Instant::now() + TOGETHER);
                 }
             }
             Request::End { partitions } => {
@@ -181,6 +194,7 @@ impl Committer {
         if self.running.is_some() {
             return;
         }
+        self.due = None;
         let changed: Vec<_> = self
             .entries
             .iter()
@@ -191,7 +205,7 @@ impl Committer {
             return;
         }
         let sent = offsets(changed.iter().map(|(partition, _, standing)| (partition, standing)))
-            .and_then(|list| self.consumer.commit(&list, CommitMode::Async));
+            .and_then(|list| raw::commit(self.consumer.client().native_ptr(), &list));
         match sent {
             Ok(()) => self.running = Some((changed, Instant::now() + ANSWER)),
             Err(error) => self.failed(&format!("cannot commit: {error}")),
@@ -229,16 +243,28 @@ impl Committer {
         }
         match refused {
             None => self.conditions.well(&SUBJECT),
-            // The group is about to be joined anew; the revocation says what becomes of it.
-            Some((_, RDKafkaErrorCode::RebalanceInProgress)) => {}
+            // The group is being joined anew: either it takes the next one, or the partitions are
+            // revoked.
+            Some((
+                _,
+                RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId,
+            )) => self.again(),
             Some((Partition { topic, number }, code)) => {
                 self.failed(&format!("a commit for {topic}/{number} was refused: {code}"));
             }
         }
     }
 
+    /// Commits once more an interval later: what was refused is still a change.
+    fn again(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + self.every);
+    }
+
     fn failed(&mut self, why: &str) {
         self.running = None;
+        self.again();
         self.meters.commit_failures.inc();
         // Calls go on: what is not committed is at worst delivered again.
         self.conditions.unwell(&SUBJECT, why, false);
@@ -261,6 +287,14 @@ impl Committer {
         if !self.flushes.is_empty() {
             self.commit();
         }
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

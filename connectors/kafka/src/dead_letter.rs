@@ -16,8 +16,8 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::Mutex;
 
 use crate::config::{Credentials, KafkaConfig};
-use crate::record::TOMBSTONE;
 use crate::raw;
+use crate::record::TOMBSTONE;
 
 /// How long a full send queue is waited for. The delivery has its own bound, in the properties.
 const ENQUEUE: Duration = Duration::from_secs(10);

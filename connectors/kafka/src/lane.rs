@@ -17,7 +17,7 @@ use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, Interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::client::{Consumer, Listener, Partition, end_of_partition, list};
 use crate::commit::Commits;
@@ -68,14 +68,16 @@ struct Keeper {
 impl Reader {
     /// Runs the lane until it is told to finish, or draining begins. Its standing has then been
     /// reported, and its queue dropped.
-    pub(crate) async fn run(mut self, tracker: Tracker, report_every: Duration) {
+    pub(crate) async fn run(mut self, tracker: Tracker, mut reports: Interval) {
+        // Skip: a lane that begins late owes no reports for the time before it.
+        reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let alarm = Alarm { stuck: self.stuck.clone(), partition: self.partition.clone() };
         let mut keeper = Keeper {
             partition: self.partition.clone(),
             number: self.number,
             tracker,
             commits: self.commits.clone(),
-            ticks: tokio::time::interval(report_every),
+            ticks: reports,
             topics: self.intake.topics(),
             holds: self.intake.config().unmatched == UnmatchedPolicy::Hold,
             consumer: Arc::clone(&self.consumer),
@@ -145,7 +147,8 @@ impl Reader {
                 }
             };
             let Some(slot) = slot else { return };
-            let event = record.into_event(&self.partition.topic, self.partition.number, self.ordering);
+            let event =
+                record.into_event(&self.partition.topic, self.partition.number, self.ordering);
             keeper.tracker.track(place, slot.submit(event));
         }
     }
@@ -197,9 +200,13 @@ impl Keeper {
         let done = if held { self.consumer.pause(&this) } else { self.consumer.resume(&this) };
         let Partition { topic, number } = &self.partition;
         match done {
-            Ok(()) if held => tracing::info!(%topic, partition = number, "held: no function is mapped"),
+            Ok(()) if held => {
+                tracing::info!(%topic, partition = number, "held: no function is mapped")
+            }
             Ok(()) => tracing::debug!(%topic, partition = number, "no longer held"),
-            Err(error) => tracing::warn!(%topic, partition = number, %error, "cannot pause or resume"),
+            Err(error) => {
+                tracing::warn!(%topic, partition = number, %error, "cannot pause or resume")
+            }
         }
     }
 

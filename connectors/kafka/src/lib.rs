@@ -38,11 +38,8 @@ impl Source for Kafka {
     const KIND: &'static str = "kafka";
     const ATTRIBUTE_PREFIX: &'static str = "X-Kafka-";
     const LETTER_SCHEME: Option<&'static str> = Some("topic");
-    const DEFAULTS: &'static [(&'static str, &'static str)] = &[
-        ("upstream_timeout", "2m"),
-        ("content_type", "text/plain"),
-        ("print_response", "true"),
-    ];
+    const DEFAULTS: &'static [(&'static str, &'static str)] =
+        &[("upstream_timeout", "2m"), ("content_type", "text/plain"), ("print_response", "true")];
 
     type Config = KafkaConfig;
 
@@ -64,7 +61,9 @@ impl Source for Kafka {
         address: &str,
     ) -> Result<Arc<dyn Letterbox>, String> {
         match subscription::pattern(address)? {
-            Pattern::Exact(name) => Ok(Arc::new(dead_letter::Topic::new(Arc::clone(config), &name))),
+            Pattern::Exact(name) => {
+                Ok(Arc::new(dead_letter::Topic::new(Arc::clone(config), &name)))
+            }
             Pattern::Many { .. } => Err("takes the name of one topic".to_owned()),
         }
     }

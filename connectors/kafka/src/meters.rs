@@ -67,7 +67,8 @@ impl Meters {
         static KNOWN: Mutex<Vec<(Weak<Metrics>, Arc<Meters>)>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(of, _)| of.strong_count() > 0);
-        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics)) {
+        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics))
+        {
             return Arc::clone(meters);
         }
         let meters = Arc::new(Self::default());
@@ -84,16 +85,32 @@ impl Meters {
             self.connects.clone(),
         );
         upstream.register("messages_consumed", "Records received", self.consumed.clone());
-        upstream.register("messages_offset", "The offset of the last record received", self.offset.clone());
+        upstream.register(
+            "messages_offset",
+            "The offset of the last record received",
+            self.offset.clone(),
+        );
         let ours = registry.sub_registry_with_prefix("tributary_kafka");
-        ours.register("lag", "Records between the last one received and the log's end", self.lag.clone());
+        ours.register(
+            "lag",
+            "Records between the last one received and the log's end",
+            self.lag.clone(),
+        );
         ours.register(
             "commit_gap",
             "Offsets between the committed one and the log's end",
             self.commit_gap.clone(),
         );
-        ours.register("rebalances", "Assignments and revocations answered", self.rebalances.clone());
-        ours.register("commit_failures", "Commits that the broker refused or did not answer", self.commit_failures.clone());
+        ours.register(
+            "rebalances",
+            "Assignments and revocations answered",
+            self.rebalances.clone(),
+        );
+        ours.register(
+            "commit_failures",
+            "Commits that the broker refused or did not answer",
+            self.commit_failures.clone(),
+        );
         ours.register(
             "out_of_range",
             "Partitions whose committed offset the log no longer had: records were lost to retention or truncation",

@@ -57,8 +57,6 @@ pub(crate) fn resolve(
         let without: Vec<_> = all.into_iter().filter(|p| !known.contains_key(p)).collect();
         let from = if added { InitialOffset::Oldest } else { initial };
         for (partition, offset) in offsets_at(consumer, &without, from)? {
-            tracing::info!(topic = %partition.topic, partition = partition.number, offset,
-                "begins here: the group has no committed offset");
             let standing = Standing { offset, metadata: MARK.to_owned() };
             if partitions.contains(&partition) {
                 starts.insert(partition.clone(), standing.clone());
@@ -85,7 +83,8 @@ fn committed(
     for (element, metadata) in answer.elements().iter().zip(metadata) {
         element.error()?;
         if let Offset::Offset(offset) = element.offset() {
-            let partition = Partition { topic: element.topic().into(), number: element.partition() };
+            let partition =
+                Partition { topic: element.topic().into(), number: element.partition() };
             // Ours is ASCII; another tool's is of no use, whatever it says.
             let metadata = String::from_utf8(metadata).unwrap_or_default();
             known.insert(partition, Standing { offset, metadata });
@@ -104,7 +103,9 @@ fn keep_in_range(
     let first = offsets_at(consumer, &partitions, InitialOffset::Oldest)?;
     let end = offsets_at(consumer, &partitions, InitialOffset::Newest)?;
     for (partition, standing) in starts {
-        let (Some(&first), Some(&end)) = (first.get(partition), end.get(partition)) else { continue };
+        let (Some(&first), Some(&end)) = (first.get(partition), end.get(partition)) else {
+            continue;
+        };
         if (first..=end).contains(&standing.offset) {
             continue;
         }
@@ -118,7 +119,10 @@ fn keep_in_range(
 }
 
 /// The numbers of all partitions of a topic.
-fn all_partitions(consumer: &Arc<Consumer>, topic: &Arc<str>) -> Result<Vec<Partition>, KafkaError> {
+fn all_partitions(
+    consumer: &Arc<Consumer>,
+    topic: &Arc<str>,
+) -> Result<Vec<Partition>, KafkaError> {
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
     Ok(metadata
         .topics()

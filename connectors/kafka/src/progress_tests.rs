@@ -95,10 +95,12 @@ fn foreign_and_stale_metadata_is_ignored() {
     let text = Beyond::new(&place(10), None, [place(12)].iter()).encode();
     assert!(Beyond::decode(text.as_bytes(), 10).is_some());
     assert_eq!(Beyond::decode(text.as_bytes(), 11), None, "written for another offset");
-    for foreign in ["", "{\"offset\":10}", MARK, "tributary.2.10.1.1.1.AA", "tributary.1.10.1.1.1.A"] {
+    for foreign in
+        ["", "{\"offset\":10}", MARK, "tributary.2.10.1.1.1.AA", "tributary.1.10.1.1.1.A"]
+    {
         assert_eq!(Beyond::decode(foreign.as_bytes(), 10), None, "{foreign}");
     }
-    let mut longer = text.clone();
+    let mut longer = text;
     longer.push_str(".A");
     assert_eq!(Beyond::decode(longer.as_bytes(), 10), None, "more fields than we write");
 }

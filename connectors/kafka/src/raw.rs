@@ -12,6 +12,7 @@ use std::ptr;
 use bytes::Bytes;
 use connector_core::Attribute;
 use rdkafka::bindings as sys;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
@@ -69,7 +70,8 @@ pub(crate) fn metadata(list: &TopicPartitionList) -> Vec<Vec<u8>> {
         if list.elems.is_null() {
             return Vec::new();
         }
-        let elements = std::slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0));
+        let elements =
+            std::slice::from_raw_parts(list.elems, usize::try_from(list.cnt).unwrap_or(0));
         elements
             .iter()
             .map(|element| {
@@ -105,6 +107,36 @@ pub(crate) fn owned_headers<'a>(
         debug_assert!(added == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
     }
     headers
+}
+
+/// Commits offsets and metadata, asynchronously. What became of it is told to the consumer's
+/// `commit_callback`, in the poll of its main queue.
+///
+/// rdkafka's own asynchronous commit names no queue for the answer, so librdkafka throws it away:
+/// with the event interface that rdkafka uses, the callback hears of automatic commits alone.
+///
+/// # Errors
+/// The commit was not even begun.
+pub(crate) fn commit(
+    client: *mut sys::rd_kafka_t,
+    offsets: &TopicPartitionList,
+) -> Result<(), KafkaError> {
+    // SAFETY: the caller passes the pointer of a consumer that it keeps alive. The list is copied
+    // before the call returns; the queue's handle is ours to destroy, which leaves the queue.
+    let answer = unsafe {
+        let queue = sys::rd_kafka_queue_get_consumer(client);
+        if queue.is_null() {
+            return Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::UnknownGroup));
+        }
+        let answer =
+            sys::rd_kafka_commit_queue(client, offsets.ptr(), queue, None, ptr::null_mut());
+        sys::rd_kafka_queue_destroy(queue);
+        answer
+    };
+    match answer {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        refused => Err(KafkaError::ConsumerCommit(refused.into())),
+    }
 }
 
 /// The name that the group gave this member; empty while it is in none.

@@ -58,7 +58,10 @@ struct Client {
 
 impl Session {
     /// Reaches the broker and proves the credentials.
-    pub(crate) async fn connect(config: Arc<KafkaConfig>, intake: Intake) -> Result<Self, SourceError> {
+    pub(crate) async fn connect(
+        config: Arc<KafkaConfig>,
+        intake: Intake,
+    ) -> Result<Self, SourceError> {
         let meters = Meters::of(intake.metrics());
         let reading = Arc::clone(&config);
         let (credentials, files) =
@@ -305,7 +308,9 @@ async fn poll(consumer: Arc<Consumer>, intake: Intake, stuck: mpsc::UnboundedSen
             // Every partition has a queue of its own; a record here could not be settled.
             Ok(_) => "a record came outside of its partition's queue".to_owned(),
             Err(KafkaError::MessageConsumptionFatal(code)) => code.to_string(),
-            Err(KafkaError::MessageConsumption(code @ RDKafkaErrorCode::GroupAuthorizationFailed)) => {
+            Err(KafkaError::MessageConsumption(
+                code @ RDKafkaErrorCode::GroupAuthorizationFailed,
+            )) => {
                 intake.conditions().unwell(&GROUP, &code.to_string(), true);
                 continue;
             }

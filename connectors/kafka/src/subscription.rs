@@ -10,10 +10,10 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_core::Intake;
 use connector_core::conditions::Subject;
 use connector_core::dead_letter::Address;
 use connector_core::topics::{Pattern, TopicMap};
-use connector_core::Intake;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::watch;
@@ -84,7 +84,8 @@ pub(crate) fn pattern(item: &str) -> Result<Pattern, String> {
 impl Subscription {
     pub(crate) fn new(consumer: Arc<Consumer>, intake: Intake) -> Self {
         // A mistaken order was reported with the settings.
-        let orders = intake.config().topics.iter().filter_map(|order| pattern(order).ok()).collect();
+        let orders =
+            intake.config().topics.iter().filter_map(|order| pattern(order).ok()).collect();
         Self {
             consumer,
             orders,
@@ -199,7 +200,10 @@ fn names(wanted: &[Pattern]) -> Option<Vec<Arc<str>>> {
 }
 
 /// Asks the broker for topics. Blocks for up to ten seconds for each name.
-pub(crate) fn list(consumer: &Consumer, names: Option<Vec<Arc<str>>>) -> Result<Listing, KafkaError> {
+pub(crate) fn list(
+    consumer: &Consumer,
+    names: Option<Vec<Arc<str>>>,
+) -> Result<Listing, KafkaError> {
     let answers = match names {
         None => vec![consumer.fetch_metadata(None, ANSWER)?],
         Some(names) => names
@@ -247,7 +251,10 @@ fn plan(wanted: &[Pattern], listing: &Listing, letters: &BTreeSet<String>) -> Pl
                 let mut found = listing
                     .iter()
                     .filter(|(topic, said)| {
-                        said.is_ok() && !topic.starts_with("__") && !letters.contains(*topic) && matches(topic)
+                        said.is_ok()
+                            && !topic.starts_with("__")
+                            && !letters.contains(*topic)
+                            && matches(topic)
                     })
                     .map(|(topic, _)| topic.clone())
                     .peekable();
@@ -267,9 +274,14 @@ mod tests {
 
     fn listing() -> Listing {
         let refused = Err("Broker: Topic authorization failed".to_owned());
-        [("orders", Ok(())), ("orders-dead", Ok(())), ("__consumer_offsets", Ok(())), ("secret", refused)]
-            .map(|(name, said)| (name.to_owned(), said))
-            .into()
+        [
+            ("orders", Ok(())),
+            ("orders-dead", Ok(())),
+            ("__consumer_offsets", Ok(())),
+            ("secret", refused),
+        ]
+        .map(|(name, said)| (name.to_owned(), said))
+        .into()
     }
 
     fn planned(items: &[&str]) -> (Vec<String>, Vec<String>) {

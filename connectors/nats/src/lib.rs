@@ -1,0 +1,1 @@
+//! Calls OpenFaaS functions with the messages of NATS subjects and JetStream streams.

@@ -1,0 +1,1 @@
+//! Calls OpenFaaS functions with the messages of Amazon SQS queues.
