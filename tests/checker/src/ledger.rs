@@ -89,8 +89,7 @@ struct Line<'a> {
     wall_ns: u64,
 }
 
-/// Reads the calls of a ledger in the order in which they began. The runs of queued calls are left out: their caller
-/// is the gateway.
+/// Reads the calls of a ledger in the order in which they began.
 ///
 /// # Errors
 /// A line that is no record of a ledger. A last line without its end is left out: the gateway was killed while it wrote.
@@ -98,57 +97,97 @@ pub fn read(file: File) -> Result<Vec<Call>, Unreadable> {
     parse(BufReader::with_capacity(1 << 20, file))
 }
 
-pub(crate) fn parse(mut file: BufReader<impl Read>) -> Result<Vec<Call>, Unreadable> {
-    let mut calls: Vec<Call> = Vec::new();
-    let mut running = HashMap::new();
-    let (mut text, mut place, mut number) = (String::new(), 0, 0);
+fn parse(mut file: BufReader<impl Read>) -> Result<Vec<Call>, Unreadable> {
+    let mut reader = Reader::default();
+    let mut text = String::new();
     loop {
         text.clear();
-        number += 1;
-        let fail = |why: String| Unreadable { line: number, why };
-        let read = file.read_line(&mut text).map_err(|error| fail(error.to_string()))?;
+        file.read_line(&mut text).map_err(|error| reader.unreadable(error.to_string()))?;
         if !text.ends_with('\n') {
-            return Ok(calls);
+            return Ok(reader.calls);
         }
-        place += read as u64;
+        reader.take(&text)?;
+    }
+}
+
+/// Reads a ledger line by line, also one that still grows. The runs of queued calls are left out: their caller is the
+/// gateway.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// The calls so far, in the order in which they began.
+    pub calls: Vec<Call>,
+    /// How many bytes have been read.
+    pub place: u64,
+    lines: usize,
+    /// By the gateway's number, where in `calls` a running call is.
+    running: HashMap<u64, usize>,
+}
+
+/// What a line said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// This call, an index of [`Reader::calls`], began.
+    Start(usize),
+    /// This call ended.
+    End(usize),
+    /// Something else.
+    Else,
+}
+
+impl Reader {
+    /// Takes the next line, with its end.
+    ///
+    /// # Errors
+    /// It is no record of a ledger.
+    pub fn take(&mut self, text: &str) -> Result<Said, Unreadable> {
+        self.lines += 1;
+        self.place += text.len() as u64;
         let line: Line<'_> =
-            serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
-        let at = Moment { place, ns: line.wall_ns };
-        let missing = |what: &str| fail(format!("has no {what}"));
+            serde_json::from_str(text).map_err(|error| self.unreadable(error.to_string()))?;
+        let at = Moment { place: self.place, ns: line.wall_ns };
+        let missing = |what: &str| self.unreadable(format!("has no {what}"));
         match &*line.record {
-            // Numbers begin anew; what ran when the gateway died never ends.
-            "open" => running.clear(),
-            "start" if line.mode.as_deref() == Some("async") => {}
+            "open" => {
+                // Numbers begin anew; what ran when the gateway died never ends.
+                self.running.clear();
+                Ok(Said::Else)
+            }
+            "start" if line.mode.as_deref() == Some("async") => Ok(Said::Else),
             "start" => {
+                let n = line.n.ok_or_else(|| missing("n"))?;
                 let body = line.body_fnv1a.ok_or_else(|| missing("body_fnv1a"))?;
-                let process =
-                    line.content_type.as_deref().and_then(|all| all.split_once("process="));
-                running.insert(line.n.ok_or_else(|| missing("n"))?, calls.len());
-                calls.push(Call {
+                let body = u64::from_str_radix(&body, 16);
+                let process = line.content_type.as_deref().and_then(|t| t.split_once("process="));
+                let call = Call {
                     function: line.function.ok_or_else(|| missing("function"))?.into_owned(),
                     process: process.map(|(_, name)| name.to_owned()).unwrap_or_default(),
                     connection: line.connection.ok_or_else(|| missing("connection"))?,
-                    body: u64::from_str_radix(&body, 16).map_err(|e| fail(e.to_string()))?,
+                    body: body.map_err(|error| self.unreadable(error.to_string()))?,
                     event_id: line.event_id.map(Cow::into_owned),
                     start: at,
                     end: None,
-                });
+                };
+                self.running.insert(n, self.calls.len());
+                self.calls.push(call);
+                Ok(Said::Start(self.calls.len() - 1))
             }
             "end" => {
                 let n = line.n.ok_or_else(|| missing("n"))?;
+                let status = line.status.ok_or_else(|| missing("status"))?;
+                let fault = line.fault.as_deref();
+                let caller_left = matches!(fault, Some("hang" | "caller_gone"));
+                let too_late = fault == Some("too_late");
                 // Else the run of a queued call.
-                if let Some(call) = running.remove(&n) {
-                    let fault = line.fault.as_deref();
-                    calls[call].end = Some(End {
-                        at,
-                        status: line.status.ok_or_else(|| missing("status"))?,
-                        caller_left: matches!(fault, Some("hang" | "caller_gone")),
-                        too_late: fault == Some("too_late"),
-                    });
-                }
+                let Some(call) = self.running.remove(&n) else { return Ok(Said::Else) };
+                self.calls[call].end = Some(End { at, status, caller_left, too_late });
+                Ok(Said::End(call))
             }
-            other => return Err(fail(format!("is a record of the unknown kind {other:?}"))),
+            other => Err(self.unreadable(format!("is of the unknown kind {other:?}"))),
         }
+    }
+
+    fn unreadable(&self, why: String) -> Unreadable {
+        Unreadable { line: self.lines, why }
     }
 }
 

@@ -16,7 +16,7 @@ pub mod metrics;
 pub mod process;
 pub mod wait;
 
-pub use connector::{Connector, Ended, Launch};
+pub use connector::{Connector, Ended, Launch, program};
 pub use kafka::{Broker, Record};
 pub use wait::{PATIENCE, until};
 

@@ -104,13 +104,17 @@ impl<'a> Facts<'a> {
         format!("{} to {}", self.evidence.stored[event].id, self.evidence.run.functions[function])
     }
 
-    /// When an event had an outcome for every function, as far as the ledger shows. `None`: never.
-    fn finished_ns(&self, event: usize) -> Option<u64> {
+    /// When an event had an outcome for every function, as far as the processes that a fault met could know. `None`:
+    /// never.
+    fn finished_ns(&self, event: usize, fault: &Fault) -> Option<u64> {
         let of_pair = |pair: &Pair| {
-            let well = self.well(pair).filter_map(Call::well).map(|at| at.ns).min();
-            let ends = pair.calls.iter().filter_map(|call| self.evidence.calls[*call].end);
-            let buried = ends.map(|end| end.at.ns).max().filter(|_| !pair.letters.is_empty());
-            well.or(buried)
+            let calls = pair.calls.iter().map(|call| &self.evidence.calls[*call]);
+            let own = calls.filter(|call| is_of(call, fault));
+            let well = own.clone().filter_map(Call::well).map(|at| at.ns);
+            // One process remembers its first; of several, the last has to have told the broker.
+            let well = if fault.process.is_some() { well.min() } else { well.max() };
+            let ends = own.filter_map(|call| call.end).map(|end| end.at.ns);
+            well.or(ends.max().filter(|_| !pair.letters.is_empty()))
         };
         self.pairs(event).iter().map(of_pair).try_fold(0, |latest, ns| ns.map(|ns| latest.max(ns)))
     }
@@ -133,7 +137,7 @@ impl<'a> Facts<'a> {
         let mut exposed =
             Exposed { fault, events: vec![false; self.evidence.stored.len()], pairs: 0 };
         for event in 0..self.evidence.stored.len() {
-            if self.finished_ns(event).is_some_and(|finished| finished < since) {
+            if self.finished_ns(event, fault).is_some_and(|finished| finished < since) {
                 continue;
             }
             let begun = self.pairs(event).iter().filter(|pair| {
@@ -150,7 +154,7 @@ impl<'a> Facts<'a> {
     pub(super) fn running_at(&self, fault: &Fault) -> usize {
         let calls = self.evidence.calls.iter();
         calls
-            .filter(|call| fault.process.as_ref().is_none_or(|name| *name == call.process))
+            .filter(|call| is_of(call, fault))
             .filter(|call| call.start.place <= fault.before)
             .filter(|call| call.end.is_none_or(|end| end.at.place > fault.before))
             .count()
@@ -192,7 +196,7 @@ impl Exposed<'_> {
     /// Whether a call belongs to what the fault met.
     fn reaches(&self, call: &Call) -> bool {
         let fault = self.fault;
-        fault.process.as_ref().is_none_or(|name| *name == call.process)
+        is_of(call, fault)
             // What a killed process had sent may begin after its death; a living one begins new work.
             && (fault.kind == FaultKind::Kill || call.start.place <= fault.after)
     }
@@ -205,4 +209,9 @@ impl Exposed<'_> {
             && again.start.place > self.fault.before
             && (self.reaches(first) || sent_before)
     }
+}
+
+/// Whether a call is of a process that a fault met.
+fn is_of(call: &Call, fault: &Fault) -> bool {
+    fault.process.as_ref().is_none_or(|name| *name == call.process)
 }

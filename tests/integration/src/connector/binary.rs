@@ -19,24 +19,32 @@ use crate::root;
 /// # Panics
 /// When it cannot be built, with what cargo says.
 pub async fn binary(kind: &'static str) -> PathBuf {
-    type Built = Arc<OnceCell<PathBuf>>;
-    static BINARIES: Mutex<Option<HashMap<&str, Built>>> = Mutex::const_new(None);
-    let binary = {
-        let mut binaries = BINARIES.lock().await;
-        Arc::clone(binaries.get_or_insert_default().entry(kind).or_default())
-    };
-    binary.get_or_init(|| build(kind)).await.clone()
+    program(&format!("{kind}-connector")).await
 }
 
-async fn build(kind: &str) -> PathBuf {
+/// The binary of a package of the workspace, under whose name it goes; built if it is not up to
+/// date.
+///
+/// # Panics
+/// When it cannot be built, with what cargo says.
+pub async fn program(package: &str) -> PathBuf {
+    type Built = Arc<OnceCell<PathBuf>>;
+    static BINARIES: Mutex<Option<HashMap<String, Built>>> = Mutex::const_new(None);
+    let binary = {
+        let mut binaries = BINARIES.lock().await;
+        Arc::clone(binaries.get_or_insert_default().entry(package.to_owned()).or_default())
+    };
+    binary.get_or_init(|| build(package)).await.clone()
+}
+
+async fn build(package: &str) -> PathBuf {
     // This test is <target>/<profile>/deps/<test>: the binaries stand two steps up.
     let test = env::current_exe().expect("a process knows its binary");
     let profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
     let target = profile.parent().expect("a profile has a folder").to_owned();
-    let package = format!("{kind}-connector");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "--quiet", "--locked", "--package", &package])
+        .args(["build", "--quiet", "--locked", "--package", package])
         .arg("--target-dir")
         .arg(target)
         .current_dir(root())
