@@ -40,8 +40,12 @@ pub async fn program(package: &str) -> PathBuf {
 async fn build(package: &str) -> PathBuf {
     // This test is <target>/<profile>/deps/<test>: the binaries stand two steps up.
     let test = env::current_exe().expect("a process knows its binary");
-    let profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
+    let mut profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
     let target = profile.parent().expect("a profile has a folder").to_owned();
+    // An optimised test takes long to build and proves nothing more.
+    if env::var_os("TEST_RELEASED_BINARIES").is_some() {
+        profile = target.join("release");
+    }
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--locked", "--package", package])
