@@ -104,8 +104,6 @@ pub struct Metrics {
     pub map_functions: Gauge,
     /// When the gateway last listed its functions, in Unix seconds.
     pub map_listed: Gauge,
-    /// Listings that failed.
-    pub map_failures: Counter,
 }
 
 /// The metrics of one function, looked up once and kept.
@@ -218,12 +216,6 @@ impl Metrics {
             Unit::Seconds,
             map_listed.clone(),
         );
-        let map_failures = Counter::default();
-        registry.register(
-            "map_failures",
-            "Listings of functions that failed",
-            map_failures.clone(),
-        );
         Self {
             registry: Mutex::new(root),
             received,
@@ -242,7 +234,6 @@ impl Metrics {
             source_restarts,
             map_functions,
             map_listed,
-            map_failures,
         }
     }
 

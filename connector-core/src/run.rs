@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderName;
 use reqwest::{Client, Url};
@@ -61,8 +61,10 @@ pub fn run<S: Source>() -> ExitCode {
         }
     };
     let code = runtime.block_on(process::<S>(loaded));
-    // Whatever still blocks a thread, such as a name that does not resolve, is not waited for.
-    runtime.shutdown_background();
+    // What is to end in good order has. What has not, after a deadline or an abort, must not be
+    // waited for, and dropping it may wait: a broker's client closes its connection when it is
+    // dropped, and a thread may hang in a name that does not resolve.
+    std::mem::forget(runtime);
     code
 }
 
@@ -312,7 +314,11 @@ pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
 }
 
 fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
-    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &config.content_type)
+    let mut content_type = config.content_type.clone();
+    if S::OWN_CONTENT_TYPE_FIRST {
+        content_type.fallback = content_type.configured.take().or(content_type.fallback);
+    }
+    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &content_type)
         .reserve(S::OWN_HEADERS.iter().map(|name| HeaderName::from_static(name)))
 }
 
@@ -325,6 +331,11 @@ impl Intake {
         inner.metrics.holds.set(count(inner.dispatcher.holds.list().len()));
         inner.metrics.platform_down.set(i64::from(!inner.dispatcher.platform.is_up()));
         inner.metrics.map_functions.set(count(inner.topics.borrow().functions_count()));
+        if let Some(age) = inner.listings.borrow().last.map(|last| last.elapsed()) {
+            let listed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let listed = listed.saturating_sub(age).as_secs();
+            inner.metrics.map_listed.set(i64::try_from(listed).unwrap_or(i64::MAX));
+        }
         inner.metrics.encode()
     }
 

@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
+use tokio::sync::MutexGuard;
 use tracing::{error, info, warn};
 
 use crate::dead_letter::{Address, Letter};
 use crate::event::FunctionName;
 use crate::functions::Function;
 use crate::headers::{TooLarge, compose, with_attempt};
+use crate::hold::{Hold, Mends};
 use crate::invoke::{Answer, Judged, NoAnswer, judge};
 use crate::lane::{Reply, Work};
 use crate::metrics::Called;
 use crate::pairs::{Claim, Outcome, Pin};
+use crate::permits::Permit;
 use crate::topics::Mapping;
 
 use super::Dispatcher;
@@ -73,10 +76,29 @@ pub(super) struct Carrier<'a> {
 /// What is known of the calls made for one (event, function) in this delivery.
 #[derive(Default)]
 struct Calls {
+    /// Those that count as attempts.
     made: u32,
+    unwritten: u32,
     first: Option<SystemTime>,
     status: Option<u16>,
     error: String,
+}
+
+/// One call that was not cut.
+struct Call {
+    answer: Result<Answer, NoAnswer>,
+    asynchronous: bool,
+    took: Duration,
+}
+
+/// What follows from a call.
+enum Next {
+    /// Look again, and call again if nothing has changed.
+    Again,
+    /// This function's part is over.
+    End(Carried),
+    /// No call will help.
+    Bury { reason: &'static str, reply: Option<Reply> },
 }
 
 impl<'a> Carrier<'a> {
@@ -116,132 +138,42 @@ impl<'a> Carrier<'a> {
     async fn serve(&self, name: &FunctionName) -> Result<Carried, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let mut calls = Calls::default();
-        let mut unwritten_pause = Duration::from_millis(50);
         loop {
             // Looked up each time: annotations changed meanwhile count at once.
             let mapping = dispatcher.mapped(&event.topic, name).ok_or(Broken::Unmapped)?;
             let function = dispatcher.functions.of(&mapping);
             let hold = dispatcher.holds.of(&event.topic, name);
-            let trying = match &hold {
+            // Kept while this event tries, so that no other does.
+            let _trying = match &hold {
                 None => None,
-                Some(hold) => match self.or_broken(name, hold.turn()).await? {
+                Some(hold) => match self.turn_to_try(hold, &mapping).await? {
                     None => continue,
-                    Some(turn) => {
-                        let pause = tokio::time::sleep(mapping.retry.max_wait());
-                        let try_now = async {
-                            tokio::select! { () = hold.ended() => {}, () = pause => {} }
-                        };
-                        self.or_broken(name, try_now).await?;
-                        Some(turn)
-                    }
+                    turn => turn,
                 },
             };
-            if !dispatcher.platform.is_up() {
-                self.or_broken(name, dispatcher.platform.up()).await?;
-            }
-            let headers = match &self.headers {
-                Ok(headers) => headers,
+            let next = match &self.headers {
+                Ok(headers) => {
+                    let Some(permit) = self.permit(&function, hold.is_some()).await? else {
+                        continue;
+                    };
+                    let Some(call) =
+                        self.call(&mapping, &function, headers, &mut calls, permit).await
+                    else {
+                        return Ok(Carried::Released { after: None });
+                    };
+                    self.weigh(call, &mapping, &function, &mut calls, hold.as_deref()).await?
+                }
                 Err(too_large) => {
                     calls.error = too_large.to_string();
-                    if trying.is_none()
-                        && let Some(outcome) =
-                            self.bury(&mapping, &function, "too_large", &calls).await?
-                    {
-                        return Ok(Carried::ended(outcome, None));
-                    }
-                    continue;
+                    Next::Bury { reason: "too_large", reply: None }
                 }
             };
-            let permit = self.or_broken(name, function.gate.enter(&dispatcher.running)).await?;
-            let held_meanwhile =
-                hold.is_none() && dispatcher.holds.of(&event.topic, name).is_some();
-            if held_meanwhile || !dispatcher.platform.is_up() || self.work.lane.ended.is_cancelled()
-            {
-                continue;
-            }
-
-            let asynchronous = dispatcher.config.asynchronous && !event.wants_reply;
-            let began = Instant::now();
-            calls.first.get_or_insert_with(SystemTime::now);
-            dispatcher.metrics.calls_running.inc();
-            let called = tokio::select! {
-                biased;
-                () = dispatcher.cut.cancelled() => None,
-                called = Box::pin(self.call(&function, headers, asynchronous, calls.made)) => {
-                    Some(called)
-                }
-            };
-            dispatcher.metrics.calls_running.dec();
-            drop(permit);
-            let took = began.elapsed();
-            let Some(called) = called else {
-                function.metrics.called(Called::Cut, took);
-                return Ok(Carried::Released { after: None });
-            };
-            self.print(name, &called, took);
-
-            match judge(&called, asynchronous, &mapping.retry, SystemTime::now()) {
-                Judged::Well => {
-                    function.metrics.called(Called::Well, took);
-                    function.answered_well();
-                    dispatcher.holds.end(&event.topic, name);
-                    self.answered.store(true, Ordering::Relaxed);
-                    let reply = called.ok().filter(|_| event.wants_reply).map(|a| a.reply());
-                    return Ok(Carried::ended(Outcome::Delivered, reply));
-                }
-                Judged::Misconfigured(why) => {
-                    function.metrics.called(Called::Misconfigured, took);
-                    dispatcher.holds.begin(&event.topic, name, &why);
-                }
-                Judged::Retry { why, after, platform, unwritten } => {
-                    let up =
-                        !platform || self.or_broken(name, dispatcher.platform.is_up_now()).await?;
-                    if !up || unwritten {
-                        function.metrics.called(Called::Uncounted, took);
-                        if up {
-                            self.or_broken(name, tokio::time::sleep(unwritten_pause)).await?;
-                            unwritten_pause = (unwritten_pause * 2).min(LONGEST_UNWRITTEN_PAUSE);
-                        }
-                        continue;
-                    }
-                    function.metrics.called(Called::Retry, took);
-                    calls.note(&called, &why);
-                    if trying.is_some() {
-                        continue;
-                    }
-                    let retries = self.calls_known(calls.made).saturating_sub(1);
-                    if !mapping.retry.allows(retries) {
-                        drop(trying);
-                        if let Some(outcome) =
-                            self.bury(&mapping, &function, "exhausted", &calls).await?
-                        {
-                            return Ok(Carried::ended(outcome, failed_reply(called)));
-                        }
-                        calls = Calls::default();
-                        continue;
-                    }
-                    let wait = mapping.retry.wait(retries + 1, after, &mut rand::rng());
-                    if function.warns_now() {
-                        warn!(
-                            topic = &*event.topic, function = %name, event.id = %event.id,
-                            attempt = calls.made, error = why, wait = ?wait, "will be tried again"
-                        );
-                    }
-                    if self.work.lane.options.stores_waits && !self.answered.load(Ordering::Relaxed)
-                    {
-                        return Ok(Carried::Released { after: Some(wait) });
-                    }
-                    self.or_broken(name, tokio::time::sleep(wait)).await?;
-                }
-                Judged::Refused(why) => {
-                    function.metrics.called(Called::Refused, took);
-                    calls.note(&called, &why);
-                    if trying.is_some() {
-                        continue;
-                    }
-                    if let Some(outcome) = self.bury(&mapping, &function, "refused", &calls).await?
-                    {
-                        return Ok(Carried::ended(outcome, failed_reply(called)));
+            match next {
+                Next::Again => {}
+                Next::End(carried) => return Ok(carried),
+                Next::Bury { reason, reply } => {
+                    if let Some(outcome) = self.bury(&mapping, &function, reason, &calls).await? {
+                        return Ok(Carried::ended(outcome, reply));
                     }
                     calls = Calls::default();
                 }
@@ -249,26 +181,167 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    async fn call(
+    /// Waits for this event's turn to try a held function: one call each `max_retry_wait`.
+    /// `None`: the hold has ended meanwhile.
+    async fn turn_to_try<'h>(
         &self,
-        function: &Function,
-        headers: &HeaderMap,
-        asynchronous: bool,
-        made: u32,
-    ) -> Result<Answer, NoAnswer> {
-        let headers = with_attempt(headers, self.calls_known(made.saturating_add(1)));
-        if self.dispatcher.config.print_request_body {
-            let body = String::from_utf8_lossy(&self.work.event.payload);
-            info!("{} => {} body: {body}", self.work.event.topic, function.name);
-        }
-        let url = if asynchronous { &function.async_url } else { &function.sync_url };
-        self.dispatcher.invoker.call(url, headers, self.work.event.payload.clone()).await
+        hold: &'h Hold,
+        mapping: &Mapping,
+    ) -> Result<Option<MutexGuard<'h, ()>>, Broken> {
+        let name = &mapping.function;
+        let Some(turn) = self.or_broken(name, hold.turn()).await? else { return Ok(None) };
+        let pause = async {
+            tokio::select! {
+                () = hold.ended() => {}
+                () = tokio::time::sleep(mapping.retry.max_wait()) => {}
+            }
+        };
+        self.or_broken(name, pause).await?;
+        Ok(Some(turn))
     }
 
-    /// How many calls there have been as far as anyone knows: ours in this delivery, or the
-    /// deliveries the broker counted, if those are more.
+    /// Waits until the platform is up and a call may run. `None`: things changed while it waited,
+    /// look again.
+    async fn permit(&self, function: &Function, tries: bool) -> Result<Option<Permit>, Broken> {
+        let (dispatcher, name) = (self.dispatcher, &function.name);
+        if !dispatcher.platform.is_up() {
+            self.or_broken(name, dispatcher.platform.up()).await?;
+        }
+        let permit = self.or_broken(name, function.gate.enter(&dispatcher.running)).await?;
+        let held = !tries && dispatcher.holds.of(&self.work.event.topic, name).is_some();
+        let stale = held || !dispatcher.platform.is_up() || self.work.lane.ended.is_cancelled();
+        Ok((!stale).then_some(permit))
+    }
+
+    /// Calls once. `None`: cut at the drain deadline.
+    async fn call(
+        &self,
+        mapping: &Mapping,
+        function: &Function,
+        headers: &HeaderMap,
+        calls: &mut Calls,
+        permit: Permit,
+    ) -> Option<Call> {
+        let (dispatcher, event) = (self.dispatcher, &self.work.event);
+        let asynchronous = mapping.asynchronous.unwrap_or(dispatcher.config.asynchronous);
+        let asynchronous = asynchronous && !event.wants_reply;
+        let url = if asynchronous { &function.async_url } else { &function.sync_url };
+        let headers = with_attempt(headers, self.calls_known(calls.made.saturating_add(1)));
+        if dispatcher.config.print_request_body {
+            let body = String::from_utf8_lossy(&event.payload);
+            info!("{} => {} body: {body}", event.topic, function.name);
+        }
+        calls.first.get_or_insert_with(SystemTime::now);
+        let began = Instant::now();
+        dispatcher.metrics.calls_running.inc();
+        let answer = tokio::select! {
+            biased;
+            () = dispatcher.cut.cancelled() => None,
+            // In a box: thousands of events wait in this future, and few of them call.
+            answer = Box::pin(dispatcher.invoker.call(url, headers, event.payload.clone())) => {
+                Some(answer)
+            }
+        };
+        dispatcher.metrics.calls_running.dec();
+        drop(permit);
+        let took = began.elapsed();
+        match answer {
+            Some(answer) => {
+                self.print(&function.name, &answer, took);
+                Some(Call { answer, asynchronous, took })
+            }
+            None => {
+                function.metrics.called(Called::Cut, took);
+                None
+            }
+        }
+    }
+
+    /// Decides what follows from a call. `hold`: the function is held, and this was a try.
+    async fn weigh(
+        &self,
+        call: Call,
+        mapping: &Mapping,
+        function: &Function,
+        calls: &mut Calls,
+        hold: Option<&Hold>,
+    ) -> Result<Next, Broken> {
+        let (dispatcher, event) = (self.dispatcher, &self.work.event);
+        let Call { answer, asynchronous, took } = call;
+        let name = &mapping.function;
+        let counted = |called| function.metrics.called(called, took);
+        match judge(&answer, asynchronous, &mapping.retry, SystemTime::now()) {
+            Judged::Well => {
+                counted(Called::Well);
+                function.answered_well();
+                dispatcher.holds.end(&event.topic, name);
+                self.answered.store(true, Ordering::Relaxed);
+                let reply = answer.ok().filter(|_| event.wants_reply).map(|a| a.reply());
+                Ok(Next::End(Carried::ended(Outcome::Delivered, reply)))
+            }
+            Judged::Misconfigured(why) => {
+                counted(Called::Misconfigured);
+                dispatcher.holds.begin(&event.topic, name, Mends::AnyAnswer, &why);
+                Ok(Next::Again)
+            }
+            Judged::Refused(why) => {
+                counted(Called::Refused);
+                calls.note(&answer, &why);
+                match hold.map(|hold| hold.mends) {
+                    // Tried, not judged: its events stay in flight until one is answered well.
+                    Some(Mends::GoodAnswer) => return Ok(Next::Again),
+                    Some(Mends::AnyAnswer) => dispatcher.holds.end(&event.topic, name),
+                    None => {}
+                }
+                Ok(Next::Bury { reason: "refused", reply: self.failed_reply(answer) })
+            }
+            Judged::Retry { why, after, platform, unwritten } => {
+                let up = !platform || self.or_broken(name, dispatcher.platform.is_up_now()).await?;
+                if !up || unwritten {
+                    counted(Called::Uncounted);
+                    if up {
+                        self.or_broken(name, tokio::time::sleep(calls.pause_unwritten())).await?;
+                    }
+                    return Ok(Next::Again);
+                }
+                counted(Called::Retry);
+                calls.note(&answer, &why);
+                if hold.is_some() {
+                    return Ok(Next::Again);
+                }
+                let retries = self.calls_known(calls.made).saturating_sub(1);
+                if !mapping.retry.allows(retries) {
+                    return Ok(Next::Bury {
+                        reason: "exhausted",
+                        reply: self.failed_reply(answer),
+                    });
+                }
+                let wait = mapping.retry.wait(retries + 1, after, &mut rand::rng());
+                if function.warns_now() {
+                    warn!(
+                        topic = &*event.topic, function = %name, event.id = %event.id,
+                        attempt = calls.made, error = why, wait = ?wait, "will be tried again"
+                    );
+                }
+                if self.work.lane.options.stores_waits && !self.answered.load(Ordering::Relaxed) {
+                    return Ok(Next::End(Carried::Released { after: Some(wait) }));
+                }
+                self.or_broken(name, tokio::time::sleep(wait)).await?;
+                Ok(Next::Again)
+            }
+        }
+    }
+
+    /// What a publisher gets that waits for an answer, when the function did not answer well.
+    fn failed_reply(&self, answer: Result<Answer, NoAnswer>) -> Option<Reply> {
+        answer.ok().filter(|_| self.work.event.wants_reply).map(|answer| answer.reply())
+    }
+
+    /// How many calls there have been as far as anyone knows: those of this delivery, and one for
+    /// each delivery that the broker counted before it.
     fn calls_known(&self, made: u32) -> u32 {
-        made.max(self.work.event.delivery_count.unwrap_or(0))
+        let deliveries_before = self.work.event.delivery_count.unwrap_or(1).saturating_sub(1);
+        made.saturating_add(deliveries_before)
     }
 
     /// Stores or drops the event's letter. `None`: the topic is held instead.
@@ -282,7 +355,7 @@ impl<'a> Carrier<'a> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let name = &function.name;
         let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);
-        let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, why);
+        let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, Mends::GoodAnswer, why);
         let (letters, limit) = (function.letters_in_a_row(), dispatcher.config.dead_letter_limit);
         match address {
             Address::Drop => {
@@ -379,14 +452,16 @@ impl<'a> Carrier<'a> {
 }
 
 impl Calls {
+    /// How long to wait before a call that was never written is repeated.
+    fn pause_unwritten(&mut self) -> Duration {
+        let pause = Duration::from_millis(50) * 2_u32.pow(self.unwritten.min(8));
+        self.unwritten += 1;
+        pause.min(LONGEST_UNWRITTEN_PAUSE)
+    }
+
     fn note(&mut self, called: &Result<Answer, NoAnswer>, why: &str) {
         self.made += 1;
         self.status = called.as_ref().ok().map(|answer| answer.status.as_u16());
         self.error = why.chars().take(1000).collect();
     }
-}
-
-/// What a publisher gets that waits for an answer, when the function did not answer well.
-fn failed_reply(called: Result<Answer, NoAnswer>) -> Option<Reply> {
-    called.ok().map(|answer| answer.reply())
 }

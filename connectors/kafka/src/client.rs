@@ -105,13 +105,11 @@ impl Listener {
         if matches!(trouble, Trouble::Unreachable(_)) && last.is_some() {
             return;
         }
-        if last.is_none() {
-            self.troubled.notify_one();
-        }
+        self.troubled.notify_one();
         *last = Some(trouble);
     }
 
-    /// Resolves when librdkafka has begun to complain.
+    /// Resolves when librdkafka has complained of something new.
     pub(crate) async fn troubled(&self) {
         self.troubled.notified().await;
     }

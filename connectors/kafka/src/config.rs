@@ -286,24 +286,5 @@ const SETTINGS: &[Setting] = &[
 ];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bare_host_gets_kafkas_port() {
-        assert_eq!(with_port("kafka"), "kafka:9092");
-        assert_eq!(with_port("kafka:9093"), "kafka:9093");
-        assert_eq!(with_port("[::1]"), "[::1]:9092");
-        assert_eq!(with_port("[::1]:9093"), "[::1]:9093");
-    }
-
-    #[test]
-    fn no_two_settings_share_a_name() {
-        let mut names: Vec<_> =
-            SETTINGS.iter().flat_map(|s| s.aliases.iter().copied().chain([s.name])).collect();
-        let all = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), all);
-    }
-}
+#[path = "config/tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::assignment::Assignment;
 use crate::client::{Consumer, Listener, Rebalance, Trouble};
@@ -25,14 +25,12 @@ use crate::config::{Credentials, Files, KafkaConfig};
 use crate::lane::Stuck;
 use crate::meters::Meters;
 use crate::raw;
-use crate::subscription::{self, News, Subscription};
+use crate::subscription::{self, Listing, News, Subscription};
 
 /// How long the client may take to leave the group and close.
 const CLOSE: Duration = Duration::from_secs(3);
 /// How long the group may take to ask back what it gave, when we leave.
 const LAST_REVOKE: Duration = Duration::from_secs(2);
-/// A refused password is told by an error, not by the question that fails.
-const LOOK_FOR_REFUSAL: Duration = Duration::from_millis(100);
 
 const GROUP: Subject = Subject::new("consumer group");
 
@@ -88,14 +86,13 @@ impl Session {
         let name = intake.config().topics.iter().find(|topic| !topic.starts_with('^'));
         let names = name.map(|name| vec![Arc::from(name.as_str())]);
         let asked = tokio::task::spawn_blocking(move || subscription::list(&asking, names));
-        if let Ok(Err(error)) = asked.await {
-            sleep(LOOK_FOR_REFUSAL).await;
+        if let Err(error) = answered_or_refused(asked, consumer.context()).await {
             return Err(match consumer.context().trouble() {
                 Some(trouble @ (Trouble::Authentication(_) | Trouble::Tls(_))) => {
                     SourceError::Refused(trouble.to_string())
                 }
                 Some(trouble) => SourceError::Unreachable(trouble.to_string()),
-                None => SourceError::Unreachable(error.to_string()),
+                None => SourceError::Unreachable(error),
             });
         }
         consumer.context().answered();
@@ -297,6 +294,29 @@ impl Drop for Client {
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             drop(runtime.spawn_blocking(move || drop(consumer)));
+        }
+    }
+}
+
+/// Waits for the answer to a first question. A refusal is told by a complaint, long before the
+/// question itself is given up.
+async fn answered_or_refused(
+    mut asked: JoinHandle<Result<Listing, KafkaError>>,
+    listener: &Listener,
+) -> Result<(), String> {
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut asked => return match answer {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(panic) => Err(panic.to_string()),
+            },
+            () = listener.troubled() => {
+                if let Some(refused @ (Trouble::Authentication(_) | Trouble::Tls(_))) = listener.trouble() {
+                    return Err(refused.to_string());
+                }
+            }
         }
     }
 }

@@ -24,15 +24,16 @@ const ADMIN_LINE: &str = "admin server listens";
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Launch {
-    kind: &'static str,
+    kind: String,
     settings: Vec<(String, String)>,
     arguments: Vec<String>,
 }
 
 impl Launch {
     /// A connector of this kind, such as `kafka`, with nothing set but a free admin port.
-    pub fn new(kind: &'static str) -> Self {
-        Self { kind, settings: Vec::new(), arguments: Vec::new() }.set("admin_port", "0")
+    pub fn new(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), settings: Vec::new(), arguments: Vec::new() }
+            .set("admin_port", "0")
     }
 
     /// Sets a setting through the environment; the last one of a name counts.
@@ -59,13 +60,18 @@ impl Launch {
     /// # Panics
     /// When it cannot be built or started.
     pub async fn start(&self) -> Connector {
-        let program = binary(self.kind).await;
+        let program = binary(&self.kind).await;
         let mut child = self.command(&program).spawn().expect("the connector can be started");
         let pid = child.id().expect("it has just been started");
         let stdout = child.stdout.take().expect("it was asked for");
         let stderr = child.stderr.take().expect("it was asked for");
         let output = Output::capture(stdout, stderr);
         Connector { child, pid, output, admin: OnceLock::new(), accounted: false }
+    }
+
+    /// Starts it and waits until it ends by itself, as it does when it is asked for a page.
+    pub async fn run(&self) -> Ended {
+        self.start().await.exited().await
     }
 
     /// Starts it, and waits until it is ready.
@@ -96,6 +102,22 @@ pub struct Ended {
     pub code: Option<i32>,
     /// The lines of its standard output and, marked by `!`, of its standard error.
     pub lines: Vec<String>,
+}
+
+impl Ended {
+    /// What it wrote to its standard output.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        let lines = self.lines.iter().filter(|line| !line.starts_with("! "));
+        lines.fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    /// What it wrote to its standard error.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        let lines = self.lines.iter().filter_map(|line| line.strip_prefix("! "));
+        lines.fold(String::new(), |text, line| text + line + "\n")
+    }
 }
 
 /// A running connector. A test ends it by [`end`](Self::end), or by one of the rougher ways; what

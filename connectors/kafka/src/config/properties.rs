@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use connector_core::secret::{Secret, SecretError};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use super::KafkaConfig;
 
@@ -105,6 +106,8 @@ impl KafkaConfig {
             .set("reconnect.backoff.ms", "100")
             .set("reconnect.backoff.max.ms", "5000")
             .set("socket.keepalive.enable", "true");
+        // rdkafka would take it from the `log` crate, which nobody here has set up.
+        properties.set_log_level(RDKafkaLogLevel::Info);
         let protocol = match (self.tls, credentials.is_some()) {
             (false, false) => "plaintext",
             (true, false) => "ssl",

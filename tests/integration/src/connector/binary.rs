@@ -18,12 +18,13 @@ use crate::root;
 ///
 /// # Panics
 /// When it cannot be built, with what cargo says.
-pub async fn binary(kind: &'static str) -> PathBuf {
+pub async fn binary(kind: &str) -> PathBuf {
     program(&format!("{kind}-connector")).await
 }
 
-/// The binary of a package of the workspace, under whose name it goes; built if it is not up to
-/// date.
+/// The binary that a package of the workspace is named after; built if it is not up to date.
+///
+/// Built as the test is; with `TEST_RELEASED_BINARIES` set, as it is shipped.
 ///
 /// # Panics
 /// When it cannot be built, with what cargo says.
@@ -42,7 +43,7 @@ async fn build(package: &str) -> PathBuf {
     let test = env::current_exe().expect("a process knows its binary");
     let mut profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
     let target = profile.parent().expect("a profile has a folder").to_owned();
-    // An optimised test takes long to build and proves nothing more.
+    // Building the test itself so would take minutes more, and prove nothing more.
     if env::var_os("TEST_RELEASED_BINARIES").is_some() {
         profile = target.join("release");
     }

@@ -114,6 +114,7 @@ impl Clients {
         self.producer.get_or_init(|| {
             let mut config = self.config.clone();
             config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "1");
+            config.set("message.max.bytes", "2000000");
             config.create().expect("the producer's settings are right")
         })
     }
@@ -263,6 +264,8 @@ impl Broker {
         let topic = topic.to_owned();
         let mut config = ClientConfig::new();
         config.set("enable.partition.eof", "true");
+        // The end is told with the answer to a fetch, which waits this long for more.
+        config.set("fetch.wait.max.ms", "10");
         self.ask(config, move |consumer| {
             let metadata = consumer.fetch_metadata(Some(&topic), ANSWER)?;
             let partitions = metadata.topics().first().map_or(0, |found| found.partitions().len());

@@ -1,3 +1,5 @@
 //! Whole connectors, on real brokers.
 
+mod binary;
+mod generated;
 mod kafka;

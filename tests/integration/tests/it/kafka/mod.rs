@@ -1,4 +1,10 @@
 //! The Kafka connector: what issue by issue its users have lost records by.
 
 mod basics;
-mod scene;
+mod conforms;
+mod fanout;
+mod gateway;
+mod order;
+mod pace;
+mod poison;
+pub(crate) mod scene;

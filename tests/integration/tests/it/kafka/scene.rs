@@ -27,15 +27,20 @@ impl Scene {
 
     /// A connector that consumes these topics; none: what annotations ask for.
     pub(crate) fn connector(&self, topics: &[&str]) -> Launch {
-        let launch = Launch::new("kafka")
-            .set("broker_hosts", self.broker.address())
-            .set("group", &self.group)
-            .set("gateway_url", self.gateway.url())
-            .set("rebuild_interval", "200ms")
-            .set("commit_interval", "100ms")
-            .set("session_timeout", "2s")
-            .set("initial_retry_wait", "20ms")
-            .set("max_retry_wait", "100ms");
+        let launch =
+            short_intervals(&self.broker, &self.group).set("gateway_url", self.gateway.url());
         if topics.is_empty() { launch } else { launch.set("topics", topics.join(",")) }
     }
+}
+
+/// The connector at this broker and in this group, with intervals for tests.
+pub(crate) fn short_intervals(broker: &Broker, group: &str) -> Launch {
+    Launch::new("kafka")
+        .set("broker_hosts", broker.address())
+        .set("group", group)
+        .set("rebuild_interval", "200ms")
+        .set("commit_interval", "100ms")
+        .set("session_timeout", "2s")
+        .set("initial_retry_wait", "20ms")
+        .set("max_retry_wait", "100ms")
 }
