@@ -110,11 +110,15 @@ impl<'a> Facts<'a> {
         let of_pair = |pair: &Pair| {
             let calls = pair.calls.iter().map(|call| &self.evidence.calls[*call]);
             let own = calls.filter(|call| is_of(call, fault));
-            let well = own.clone().filter_map(Call::well).map(|at| at.ns);
+            let well = own.clone().filter_map(Call::well);
             // One process remembers its first; of several, the last has to have told the broker.
-            let well = if fault.process.is_some() { well.min() } else { well.max() };
+            let well = match &fault.process {
+                Some(_) => well.map(|at| at.ns).min(),
+                None => well.filter(|at| at.place <= fault.after).map(|at| at.ns).max(),
+            };
             let ends = own.filter_map(|call| call.end).map(|end| end.at.ns);
-            well.or(ends.max().filter(|_| !pair.letters.is_empty()))
+            let buried = ends.max().filter(|_| !pair.letters.is_empty());
+            well.or(buried)
         };
         self.pairs(event).iter().map(of_pair).try_fold(0, |latest, ns| ns.map(|ns| latest.max(ns)))
     }

@@ -9,7 +9,6 @@
 #![allow(clippy::print_stdout, reason = "it runs for minutes, and ends with a table")]
 
 mod feed;
-mod gateway;
 mod sampler;
 mod scale;
 mod stage;

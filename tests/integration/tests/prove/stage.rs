@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use integration::process::Signal;
-use integration::{Broker, Connector, Launch, PATIENCE, root, unique};
+use integration::{Broker, Connector, Gateway, Launch, PATIENCE, root, unique};
 use ledger_checker::plan::{self, Entry, Fault, FaultKind, Ordering, PLAN, Run, Writer};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::feed::{Feed, LANES};
-use crate::gateway::Gateway;
 use crate::sampler::Sampler;
 use crate::scale::Scale;
 use crate::tail::Tail;
@@ -23,6 +22,9 @@ const FUNCTIONS: [&str; 3] = ["bill", "ship", "thank"];
 const SEED: u64 = 20_817;
 /// A second, as by default; it bounds what is called again after a kill.
 const COMMIT_INTERVAL_MS: u64 = 1_000;
+
+/// How often a long wait is spoken of.
+const SAY_EVERY: Duration = Duration::from_secs(15);
 
 /// A setting and its value.
 pub(crate) type Setting<'a> = (&'a str, &'a str);
@@ -100,14 +102,14 @@ impl Stage {
         };
         plan.write(&[Entry::Run(run)]).expect("the plan can be written");
 
-        let gateway = Gateway::start(&folder).await;
+        let gateway = Gateway::start(Some(&folder.join(plan::LEDGER))).await;
         for function in FUNCTIONS {
             gateway.deploy(function, &topic).await;
         }
         let mut launch = Launch::new("kafka")
             .set("broker_hosts", broker.address())
             .set("group", &group)
-            .set("gateway_url", &gateway.url)
+            .set("gateway_url", gateway.url())
             .set("rebuild_interval", "1s")
             .set("ordering", if ordering == Ordering::Key { "key" } else { "partition" })
             .set("function_concurrency", "64")
@@ -304,10 +306,15 @@ impl Stage {
     /// When nothing is called any more, long before.
     async fn until(&mut self, what: &str, reached: impl Fn(&Self) -> bool) {
         let (mut calls, mut since) = (self.tail.calls(), Instant::now());
+        let mut said = Instant::now();
         loop {
             self.tick();
             if reached(self) {
                 return;
+            }
+            if said.elapsed() > SAY_EVERY {
+                said = Instant::now();
+                self.say(&format!("waiting for {what}"));
             }
             if self.tail.calls() > calls {
                 (calls, since) = (self.tail.calls(), Instant::now());
