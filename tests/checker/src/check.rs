@@ -71,6 +71,7 @@ fn word(kind: FaultKind) -> &'static str {
         FaultKind::Kill => "SIGKILL",
         FaultKind::Leave => "SIGTERM",
         FaultKind::Revoke => "rebalance",
+        FaultKind::Lose => "lanes lost",
         FaultKind::GatewayStop => "gateway down",
     }
 }

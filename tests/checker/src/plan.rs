@@ -125,19 +125,22 @@ pub enum FaultKind {
     Kill,
     /// SIGTERM: the process ends what it has begun.
     Leave,
-    /// The broker took some of the process's lanes away.
+    /// The broker asked for some of the process's lanes back.
     Revoke,
+    /// The broker gave some of the process's lanes to others without asking.
+    Lose,
     /// The gateway was stopped, and started again.
     GatewayStop,
 }
 
 impl FaultKind {
-    /// Whether what the process has done, and has not told the broker yet, may be forgotten.
+    /// Whether what the process has finished, and not told the broker yet, may be forgotten. Who is asked tells it
+    /// before answering.
     #[must_use]
     pub fn forgets(self) -> bool {
         match self {
-            Self::Kill | Self::Leave | Self::Revoke => true,
-            Self::GatewayStop => false,
+            Self::Kill | Self::Lose => true,
+            Self::Leave | Self::Revoke | Self::GatewayStop => false,
         }
     }
 }

@@ -355,6 +355,28 @@ fn a_stopped_gateway_explains_an_answer_lost_on_its_way_and_no_more() {
 }
 
 #[test]
+fn who_is_asked_has_told_the_broker_and_who_is_not_may_have_not() {
+    for (kind, explains) in [
+        (FaultKind::Lose, true),
+        (FaultKind::Kill, true),
+        (FaultKind::Revoke, false),
+        (FaultKind::Leave, false),
+    ] {
+        let mut story = Story::new();
+        for event in 0..3 {
+            story.deliver("p", event);
+        }
+        story.wait_ms(500);
+        story.deliver("p", 3);
+        story.sample(4);
+        story.fault(kind, Some("p"));
+        story.evidence.processes.push("q".to_owned());
+        story.deliver("q", 2);
+        if explains { story.is_kept() } else { story.violates(&[AGAIN]) }
+    }
+}
+
+#[test]
 fn a_process_that_was_killed_after_another_explains_its_own_repetitions() {
     let mut story = Story::told();
     story.killed();

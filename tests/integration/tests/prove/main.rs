@@ -46,12 +46,9 @@ async fn nothing_is_lost_at_full_size() {
 async fn prove(scale: &Scale) {
     let began = Instant::now();
     let parts = async {
-        let folders = [by_key(scale).await, by_partition(scale).await, with_letters(scale).await];
-        judge(&folders).await;
-        for folder in folders {
-            // Some hundred megabytes; what failed is kept to be looked at.
-            std::fs::remove_dir_all(folder).expect("the folder is ours");
-        }
+        judge(by_key(scale).await).await;
+        judge(by_partition(scale).await).await;
+        judge(with_letters(scale).await).await;
     };
     assert!(timeout(scale.limit, parts).await.is_ok(), "not done within {:?}", scale.limit);
     println!("all of it took {} s", began.elapsed().as_secs());
@@ -156,14 +153,16 @@ async fn replicas(stage: &mut Stage, scale: &Scale, first: &str) {
     }
 }
 
-/// Has the runs judged by the checker, a process of its own.
-async fn judge(folders: &[PathBuf]) {
+/// Has a run judged by the checker, a process of its own.
+async fn judge(folder: PathBuf) {
     let checker = program("ledger-checker").await;
-    let judged = Command::new(checker).args(folders).stdin(Stdio::null()).output();
+    let judged = Command::new(checker).arg(&folder).stdin(Stdio::null()).output();
     let judged = judged.await.expect("the checker can be run");
-    println!("{}", String::from_utf8_lossy(&judged.stdout));
+    println!("\n{}", String::from_utf8_lossy(&judged.stdout));
     print!("{}", String::from_utf8_lossy(&judged.stderr));
-    assert!(judged.status.success(), "the checker says no; see {folders:?}");
+    assert!(judged.status.success(), "the checker says no; see {}", folder.display());
+    // Some hundred megabytes. What failed is kept to be looked at.
+    std::fs::remove_dir_all(folder).expect("the folder is ours");
 }
 
 /// How long between two looks at what goes on.

@@ -57,14 +57,14 @@ struct Running {
     lines: usize,
     /// How long the ledger was when the group began to take partitions away, until it has given some again. Calls that
     /// were about to begin may still do so.
-    revoked: Option<u64>,
+    revoked: Option<(FaultKind, u64)>,
 }
 
 impl Running {
     /// The rebalance that has come to its end, if there is one.
     fn over(&mut self, name: &str, place: u64) -> Option<Fault> {
-        let began = self.revoked.take()?;
-        Some(fault(FaultKind::Revoke, Some(name), began, place))
+        let (kind, began) = self.revoked.take()?;
+        Some(fault(kind, Some(name), began, place))
     }
 }
 
@@ -358,8 +358,10 @@ impl Stage {
         for (name, running) in &mut self.connectors {
             let log = running.connector.lines();
             for line in &log[std::mem::replace(&mut running.lines, log.len())..] {
-                if line.contains("partitions revoked") || line.contains("partitions lost") {
-                    running.revoked.get_or_insert(before);
+                if line.contains("partitions revoked") {
+                    running.revoked.get_or_insert((FaultKind::Revoke, before));
+                } else if line.contains("partitions lost") {
+                    running.revoked = Some((FaultKind::Lose, before));
                 } else if line.contains("partitions assigned") {
                     faults.extend(running.over(name, self.place));
                 }
