@@ -203,7 +203,8 @@ async fn follow(dispatcher: Arc<Dispatcher>, mut topics: watch::Receiver<Arc<Top
 async fn drain(intake: &Intake, supervisor: JoinHandle<()>, signals: &mut Signals) -> ExitCode {
     let IntakeInner { dispatcher, draining, cut, config, conditions, .. } = &*intake.0;
     info!(running = dispatcher.running.now(), "draining");
-    conditions.unwell(&Subject("process".into()), "draining", true);
+    // Not ready from now on, and nothing to warn of.
+    conditions.expect(&Subject::new("drained"));
     draining.cancel();
     dispatcher.leave();
     dispatcher.tasks.close();

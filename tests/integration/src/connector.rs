@@ -3,7 +3,7 @@
 mod binary;
 mod output;
 
-pub use binary::binary;
+pub use binary::{binary, program};
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
