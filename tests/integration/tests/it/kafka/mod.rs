@@ -4,6 +4,8 @@ mod basics;
 mod conforms;
 mod fanout;
 mod gateway;
+mod headers;
+mod offsets;
 mod order;
 mod pace;
 mod poison;
