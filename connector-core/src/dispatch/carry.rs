@@ -103,7 +103,10 @@ enum Next {
 
 impl<'a> Carrier<'a> {
     pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work) -> Self {
-        let headers = compose(&work.event, &dispatcher.headers);
+        let headers = match work.event.oversize {
+            Some(limit) => Err(TooLarge::Event { limit }),
+            None => compose(&work.event, &dispatcher.headers),
+        };
         Self { dispatcher, work, headers, answered: AtomicBool::new(false) }
     }
 
