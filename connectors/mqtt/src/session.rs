@@ -114,7 +114,7 @@ struct PassedOver {
 #[derive(Debug)]
 enum Subscription {
     /// The broker has it.
-    Granted(Counted),
+    Granted { _counted: Counted },
     /// The SUBSCRIBE is under way.
     Asked { wait: Duration },
     /// It was refused; asked again at this time.
@@ -221,7 +221,7 @@ impl Session {
     async fn serve(&mut self, stop: &CancellationToken) -> Result<(), SourceError> {
         if self.shared.is_subscribed(&self.spec, &self.link) {
             self.shared.intake.conditions().well(&self.spec.subject());
-            self.subscription = Subscription::Granted(Counted::new(&self.shared.meters));
+            self.subscription = Subscription::Granted { _counted: Counted::new(&self.shared.meters) };
         } else {
             self.subscribe(FIRST_REFUSED_WAIT).await?;
         }
@@ -229,7 +229,7 @@ impl Session {
             let head = self.waiting.front().map(|(_, message)| message.payload.len());
             let again = match self.subscription {
                 Subscription::Refused { again, wait } => Some((again, wait)),
-                Subscription::Granted(_) | Subscription::Asked { .. } => None,
+                Subscription::Granted { .. } | Subscription::Asked { .. } => None,
             };
             // Settling comes before receiving: it makes room at the broker.
             tokio::select! {
@@ -277,7 +277,7 @@ impl Session {
         self.subscription = match answer {
             Ok(qos) => {
                 info!(filter = %self.spec.filter, client_id = self.spec.client_id, qos, "subscribed");
-                Subscription::Granted(Counted::new(&self.shared.meters))
+                Subscription::Granted { _counted: Counted::new(&self.shared.meters) }
             }
             Err(_) => Subscription::Refused {
                 again: Instant::now() + wait,
