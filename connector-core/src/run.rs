@@ -61,8 +61,10 @@ pub fn run<S: Source>() -> ExitCode {
         }
     };
     let code = runtime.block_on(process::<S>(loaded));
-    // Whatever still blocks a thread, such as a name that does not resolve, is not waited for.
-    runtime.shutdown_background();
+    // What is to end in good order has. What has not, after a deadline or an abort, must not be
+    // waited for, and dropping it may wait: a broker's client closes its connection when it is
+    // dropped, and a thread may hang in a name that does not resolve.
+    std::mem::forget(runtime);
     code
 }
 
@@ -201,7 +203,8 @@ async fn follow(dispatcher: Arc<Dispatcher>, mut topics: watch::Receiver<Arc<Top
 async fn drain(intake: &Intake, supervisor: JoinHandle<()>, signals: &mut Signals) -> ExitCode {
     let IntakeInner { dispatcher, draining, cut, config, conditions, .. } = &*intake.0;
     info!(running = dispatcher.running.now(), "draining");
-    conditions.unwell(&Subject("process".into()), "draining", true);
+    // Not ready from now on, and nothing to warn of.
+    conditions.expect(&Subject::new("drained"));
     draining.cancel();
     dispatcher.leave();
     dispatcher.tasks.close();
@@ -281,6 +284,7 @@ async fn serve_admin(intake: Intake) {
     let (metrics, conditions) = (intake.clone(), intake.conditions().clone());
     let status = intake;
     let Some(admin) = Admin::bind(port).await else { return };
+    info!(port = admin.address().port(), "admin server listens");
     let pages = Pages {
         conditions,
         metrics: Arc::new(move || metrics.page()),
@@ -311,7 +315,11 @@ pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
 }
 
 fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
-    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &config.content_type)
+    let mut content_type = config.content_type.clone();
+    if S::OWN_CONTENT_TYPE_FIRST {
+        content_type.fallback = content_type.configured.take().or(content_type.fallback);
+    }
+    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &content_type)
         .reserve(S::OWN_HEADERS.iter().map(|name| HeaderName::from_static(name)))
 }
 

@@ -33,7 +33,8 @@ impl BrokerUrl {
     /// # Errors
     /// What is wrong with it. The address is not repeated: it may carry credentials.
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let (scheme, rest) = text.trim().split_once("://").unwrap_or(("tcp", text.trim()));
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
         let (scheme, default_port) = match &*scheme.to_ascii_lowercase() {
             "tcp" | "mqtt" => (Scheme::Tcp, 1883),
             "ssl" | "tls" | "mqtts" | "tcps" => (Scheme::Tls, 8883),
@@ -124,9 +125,20 @@ mod tests {
     #[test]
     fn what_is_no_address() {
         for text in [
-            "", "tcp://", "http://broker", "tcp://user:word@broker", "tcp://broker:0",
-            "tcp://broker:65536", "tcp://broker:x", "tcp://broker:", "tcp://broker/path",
-            "tcp://bro ker", "tcp://[::g]", "tcp://::1", "ws://b?x", "ws://b/#x",
+            "",
+            "tcp://",
+            "http://broker",
+            "tcp://user:word@broker",
+            "tcp://broker:0",
+            "tcp://broker:65536",
+            "tcp://broker:x",
+            "tcp://broker:",
+            "tcp://broker/path",
+            "tcp://bro ker",
+            "tcp://[::g]",
+            "tcp://::1",
+            "ws://b?x",
+            "ws://b/#x",
         ] {
             assert!(BrokerUrl::parse(text).is_err(), "{text}");
         }

@@ -58,9 +58,10 @@ pub(crate) enum Packet {
     /// A publish of ours got this packet id. In the order of the requests.
     Sent(u16),
     /// A publish of ours was acknowledged.
-    PubAck { id: u16, result: Result<(), String> },
-    /// The DISCONNECT has been sent.
-    Disconnected,
+    PubAck {
+        id: u16,
+        result: Result<(), String>,
+    },
     /// What nobody here needs to know.
     Other,
 }
@@ -108,7 +109,10 @@ pub(crate) struct Begin<'a> {
 ///
 /// # Errors
 /// A file cannot be used.
-pub(crate) fn create(config: &MqttConfig, begin: &Begin<'_>) -> Result<(Client, Loop), SourceError> {
+pub(crate) fn create(
+    config: &MqttConfig,
+    begin: &Begin<'_>,
+) -> Result<(Client, Loop), SourceError> {
     let credentials = config
         .credentials()
         .map_err(|error| SourceError::Refused(connector_core::log::Chain(&error).to_string()))?;
@@ -181,7 +185,11 @@ pub(crate) struct Gone;
 impl Client {
     /// Subscribes one filter. With MQTT 5 retained messages come only if the session did not have
     /// the subscription before.
-    pub(crate) async fn subscribe(&self, filter: &Filter, qos: QualityOfService) -> Result<(), Gone> {
+    pub(crate) async fn subscribe(
+        &self,
+        filter: &Filter,
+        qos: QualityOfService,
+    ) -> Result<(), Gone> {
         match self {
             Self::V4(client) => {
                 let qos = match qos {
@@ -244,7 +252,8 @@ impl Client {
                     QualityOfService::AtMostOnce => QoS5::AtMostOnce,
                     QualityOfService::AtLeastOnce => QoS5::AtLeastOnce,
                 };
-                let publish = client.publish_with_properties(topic, qos, false, payload, properties);
+                let publish =
+                    client.publish_with_properties(topic, qos, false, payload, properties);
                 publish.await.map_err(|_| Gone)
             }
         }
@@ -342,7 +351,6 @@ fn packet_4(event: rumqttc::Event) -> Packet {
             Packet::PubAck { id: ack.pkid, result: Ok(()) }
         }
         rumqttc::Event::Outgoing(Outgoing::Publish(id)) => Packet::Sent(id),
-        rumqttc::Event::Outgoing(Outgoing::Disconnect) => Packet::Disconnected,
         _ => Packet::Other,
     }
 }
@@ -396,7 +404,6 @@ fn packet_5(event: v5::Event) -> Packet {
             Packet::PubAck { id: ack.pkid, result }
         }
         v5::Event::Outgoing(Outgoing::Publish(id)) => Packet::Sent(id),
-        v5::Event::Outgoing(Outgoing::Disconnect) => Packet::Disconnected,
         _ => Packet::Other,
     }
 }
@@ -453,7 +460,8 @@ fn silent() -> SourceError {
 /// A broker of 3.1.1 gives no reason; the usual one is worth naming.
 fn closed() -> SourceError {
     SourceError::Unreachable(
-        "the broker closed the connection (another client with the same id makes it do so)".to_owned(),
+        "the broker closed the connection (another client with the same id makes it do so)"
+            .to_owned(),
     )
 }
 

@@ -101,7 +101,11 @@ impl MqttConfig {
     /// session is found again after a restart.
     pub(crate) fn client_id_of(&self, filter: &Filter) -> String {
         let id = self.client_id();
-        if self.filters.first() == Some(filter) { id } else { format!("{id}.{}", short_hash(filter.text())) }
+        if self.filters.first() == Some(filter) {
+            id
+        } else {
+            format!("{id}.{}", short_hash(filter.text()))
+        }
     }
 
     /// The client id of what publishes the dead letters of one topic.
@@ -157,7 +161,8 @@ impl SourceConfig for MqttConfig {
             0 => QualityOfService::AtMostOnce,
             1 => QualityOfService::AtLeastOnce,
             _ => {
-                values.warning("qos", "2 is subscribed as 1: a function's answer has no second half");
+                values
+                    .warning("qos", "2 is subscribed as 1: a function's answer has no second half");
                 QualityOfService::AtLeastOnce
             }
         };

@@ -18,11 +18,26 @@ fn texts(config: &MqttConfig) -> Vec<&str> {
 #[test]
 fn every_upstream_flag_is_understood() {
     let args = [
-        "-broker=ssl://b:8884", "-topic", "a,b", "--id", "me", "-user=u", "-password=p", "-clean",
-        "-qos", "1", "-gateway", "http://g:8080/", "-gw-username=gu", "-gw-password", "gp",
-        "-async-invoke", "-trim-channel-key=true",
+        "-broker=ssl://b:8884",
+        "-topic",
+        "a,b",
+        "--id",
+        "me",
+        "-user=u",
+        "-password=p",
+        "-clean",
+        "-qos",
+        "1",
+        "-gateway",
+        "http://g:8080/",
+        "-gw-username=gu",
+        "-gw-password",
+        "gp",
+        "-async-invoke",
+        "-trim-channel-key=true",
     ];
-    let Loaded { core, source, warnings } = load(&args, &[("gateway_url", "http://other")]).unwrap();
+    let Loaded { core, source, warnings } =
+        load(&args, &[("gateway_url", "http://other")]).unwrap();
     assert_eq!(warnings, []);
     assert_eq!(source.broker.address(), "b");
     assert_eq!(texts(&source), ["a,b"], "the upstream flag is one filter");
@@ -75,9 +90,18 @@ fn each_session_has_an_id_of_its_own_that_stays() {
 #[test]
 fn mistakes_are_found_before_any_socket() {
     for (name, value) in [
-        ("broker", "http://b"), ("broker", "tcp://u:secret@b"), ("topics", "a,b#"), ("topic", "#/a"),
-        ("session_expiry", "0s"), ("keep_alive", "4s"), ("keep_alive", "20h"), ("cert_file", "/c"),
-        ("ca_file", "/c"), ("replica", "x"), ("protocol_version", "3"), ("receive_maximum", "0"),
+        ("broker", "http://b"),
+        ("broker", "tcp://u:secret@b"),
+        ("topics", "a,b#"),
+        ("topic", "#/a"),
+        ("session_expiry", "0s"),
+        ("keep_alive", "4s"),
+        ("keep_alive", "20h"),
+        ("cert_file", "/c"),
+        ("ca_file", "/c"),
+        ("replica", "x"),
+        ("protocol_version", "3"),
+        ("receive_maximum", "0"),
     ] {
         let mistakes = load(&[], &[(name, value)]).unwrap_err();
         assert_eq!(mistakes.code(), 64, "{name}={value}");

@@ -112,9 +112,8 @@ impl Filter {
 
     /// Whether some topic is matched by both.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let only_one_sees = |wild: &Self, other: &Self| {
-            wild.starts_wild() && other.proper().starts_with('$')
-        };
+        let only_one_sees =
+            |wild: &Self, other: &Self| wild.starts_wild() && other.proper().starts_with('$');
         if only_one_sees(self, other) || only_one_sees(other, self) {
             return false;
         }
@@ -255,8 +254,20 @@ mod tests {
     #[test]
     fn what_is_no_filter_is_refused() {
         for text in [
-            "", "sport/tennis#", "sport/#/ranking", "sport+", "+sport/x", "a/b+/c", "##", "a\0b",
-            "$share/", "$share/group", "$share/group/", "$share//x", "$share/+/x", "$share/g#/x",
+            "",
+            "sport/tennis#",
+            "sport/#/ranking",
+            "sport+",
+            "+sport/x",
+            "a/b+/c",
+            "##",
+            "a\0b",
+            "$share/",
+            "$share/group",
+            "$share/group/",
+            "$share//x",
+            "$share/+/x",
+            "$share/g#/x",
             "$share/g/a#",
         ] {
             assert!(Filter::parse(text).is_err(), "{text}");

@@ -17,7 +17,7 @@ use crate::config::MqttConfig;
 /// waits for it.
 const WAITING: usize = 64;
 
-/// How long a DISCONNECT and what stands before it may take to leave.
+/// How long the broker may take to read a DISCONNECT and what stands before it.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One connection that the broker has accepted.
@@ -70,14 +70,14 @@ impl Link {
         self.polling.0.is_finished()
     }
 
-    /// Says goodbye, once everything asked for before has been sent. What still comes in is let go.
+    /// Says goodbye, once everything asked for before has been sent, and waits until the broker has
+    /// closed the connection: it has then read every acknowledgement. One that a fresh connection
+    /// overtakes may be thrown away unread. What still comes in is let go.
     pub(crate) async fn close(mut self) {
         if self.client.disconnect().await.is_err() {
             return;
         }
-        let gone = async {
-            while !matches!(self.next().await, Ok(Packet::Disconnected) | Err(_)) {}
-        };
+        let gone = async { while self.next().await.is_ok() {} };
         // In time or not, the connection ends here.
         drop(tokio::time::timeout(LEAVE_TIMEOUT, gone).await);
     }
@@ -89,7 +89,7 @@ async fn poll(mut event_loop: Loop, tell: mpsc::Sender<Result<Packet, SourceErro
             Ok(Packet::Other) => continue,
             packet => packet,
         };
-        let is_last = matches!(packet, Err(_) | Ok(Packet::Disconnected));
+        let is_last = packet.is_err();
         if tell.send(packet).await.is_err() || is_last {
             return;
         }

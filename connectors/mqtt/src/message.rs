@@ -110,7 +110,8 @@ mod tests {
 
     use super::*;
 
-    const READING: Reading = Reading { trim_channel_key: false, max_packet_bytes: 100, among: None };
+    const READING: Reading =
+        Reading { trim_channel_key: false, max_packet_bytes: 100, among: None };
 
     fn received(properties: Option<PublishProperties>) -> Received {
         Received {
@@ -169,7 +170,10 @@ mod tests {
             topic_alias: None,
             response_topic: Some("answers/1".to_owned()),
             correlation_data: Some(Bytes::from_static(b"\x01\x02")),
-            user_properties: vec![("a".to_owned(), "1".to_owned()), ("a".to_owned(), "2".to_owned())],
+            user_properties: vec![
+                ("a".to_owned(), "1".to_owned()),
+                ("a".to_owned(), "2".to_owned()),
+            ],
             subscription_identifiers: vec![7],
             content_type: Some("text/csv".to_owned()),
         };

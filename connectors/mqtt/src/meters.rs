@@ -38,7 +38,8 @@ impl Meters {
         static KNOWN: Mutex<Vec<(Weak<Metrics>, Arc<Meters>)>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(of, _)| of.strong_count() > 0);
-        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics)) {
+        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics))
+        {
             return Arc::clone(meters);
         }
         let meters = Arc::new(metrics.with_registry(Self::register));
@@ -60,7 +61,11 @@ impl Meters {
         let ours = registry.sub_registry_with_prefix("tributary_mqtt");
         ours.register("sessions", "Sessions connected and subscribed", meters.sessions.clone());
         ours.register("refused_filters", "Filters that the broker refuses", meters.refused.clone());
-        ours.register("lost", "Messages of QoS 0 that no function was called with, by reason", lost);
+        ours.register(
+            "lost",
+            "Messages of QoS 0 that no function was called with, by reason",
+            lost,
+        );
         ours.register(
             "own_letters",
             "Messages acknowledged uncalled: dead letters of this connector that came back by a wildcard",

@@ -221,7 +221,8 @@ impl Session {
     async fn serve(&mut self, stop: &CancellationToken) -> Result<(), SourceError> {
         if self.shared.is_subscribed(&self.spec, &self.link) {
             self.shared.intake.conditions().well(&self.spec.subject());
-            self.subscription = Subscription::Granted { _counted: Counted::new(&self.shared.meters) };
+            self.subscription =
+                Subscription::Granted { _counted: Counted::new(&self.shared.meters) };
         } else {
             self.subscribe(FIRST_REFUSED_WAIT).await?;
         }
@@ -287,7 +288,8 @@ impl Session {
     }
 
     async fn receive(&mut self, message: Received) -> Result<(), SourceError> {
-        let Some(topic) = std::str::from_utf8(&message.topic).ok().filter(|it| !it.is_empty()) else {
+        let Some(topic) = std::str::from_utf8(&message.topic).ok().filter(|it| !it.is_empty())
+        else {
             let why = "the broker sent a message without a valid topic";
             return Err(SourceError::Broken(why.to_owned()));
         };

@@ -77,7 +77,8 @@ impl Plan {
                 asked: Asked::Order,
             };
             // What the broker does not keep cannot be held: it is received only while mapped.
-            let is_held = !is_mapped && (policy == UnmatchedPolicy::Hold || !config.keeps_sessions());
+            let is_held =
+                !is_mapped && (policy == UnmatchedPolicy::Hold || !config.keeps_sessions());
             if is_held { plan.held.push(spec) } else { plan.serving.push((spec, None)) }
         }
         plan
@@ -119,7 +120,10 @@ impl Sessions {
     ///
     /// # Errors
     /// The broker is not reached, or refuses.
-    pub(crate) async fn connect(config: Arc<MqttConfig>, intake: Intake) -> Result<Self, SourceError> {
+    pub(crate) async fn connect(
+        config: Arc<MqttConfig>,
+        intake: Intake,
+    ) -> Result<Self, SourceError> {
         let (letter_topics, letters) = watch::channel(Arc::default());
         let meters = Meters::of(intake.metrics());
         let shared = Shared { config, intake, meters, letter_topics: letters };
@@ -194,7 +198,8 @@ impl Sessions {
             Address::Broker(topic) => Some(topic.clone()),
             _ => None,
         };
-        let of_functions = map.mappings().filter_map(|it| it.dead_letter.as_ref().and_then(address));
+        let of_functions =
+            map.mappings().filter_map(|it| it.dead_letter.as_ref().and_then(address));
         let letters = of_functions.chain(address(&core.dead_letter)).collect();
         self.letter_topics.send_replace(Arc::new(letters));
         Plan::of(&self.shared.config, &map, core.unmatched)

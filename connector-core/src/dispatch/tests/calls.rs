@@ -90,6 +90,24 @@ async fn asynchronous_calls_want_202() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_function_chooses_the_queue_for_itself() {
+    for (setting, annotation, path) in
+        [("false", "true", "/async-function/f"), ("true", "false", "/function/f")]
+    {
+        let settings = [("asynchronous_invocation", setting), ("max_retry_attempts", "0")];
+        let bench = Bench::new(&settings, |seen| {
+            status(if seen.path.starts_with("/async") { 202 } else { 200 })
+        })
+        .await;
+        bench.map(&[("f", "t", &[("connector.async", annotation)])]);
+        let lane = bench.lane(|_| {});
+        assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+        assert_eq!(bench.gateway.calls_of("f")[0].path, path);
+        assert_eq!(bench.came("delivered"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publisher_that_waits_gets_the_functions_answer() {
     let settings = [("asynchronous_invocation", "true"), ("max_retry_attempts", "0")];
     let bench = Bench::new(&settings, |seen| match seen.nth {
@@ -272,4 +290,16 @@ async fn the_window_bounds_what_has_no_verdict() {
     assert!(lane.try_slot(1).is_none());
     assert_eq!(first.await.verdict, Verdict::Done);
     assert!(lane.try_slot(1).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_reserved_for_a_payload_is_corrected_to_its_length() {
+    let bench = Bench::new(&[("buffer_bytes", "1000")], |_| slow(Duration::from_secs(1))).await;
+    let lane = bench.lane(|_| {});
+    let slots = lane.slots(std::num::NonZeroUsize::new(3).expect("not zero"), 400).await;
+    let mut slots = slots.expect("the lane lives");
+    assert_eq!(slots.len(), 2, "a third would pass the budget");
+    let settlement = slots.pop().expect("two").submit(event("1", None));
+    assert!(lane.try_slot(400).is_some(), "one byte is held of the four hundred");
+    assert_eq!(settlement.await.verdict, Verdict::Done);
 }

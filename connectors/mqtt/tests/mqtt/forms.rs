@@ -51,19 +51,54 @@ async fn the_properties_of_5_are_headers() {
         let broker = Broker::start(kind, &[]);
         let gateway = gateway().await;
         gateway.deploy(Function::named("f").topic("t"));
-        let setup = Setup::new(&broker.url(), &gateway).with("topic", "t").with("protocol_version", "5");
+        let setup =
+            Setup::new(&broker.url(), &gateway).with("topic", "t").with("protocol_version", "5");
         let connector = setup.ready().await;
         let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        broker.publish("t", "x", &[
-            "-V", "5", "-q", "1", "-D", "publish", "content-type", "text/csv", "-D", "publish",
-            "message-expiry-interval", "300", "-D", "publish", "user-property", "Site", "north",
-            "-D", "publish", "user-property", "Site", "south", "-D", "publish", "user-property",
-            "traceparent", trace, "-D", "publish", "payload-format-indicator", "1",
-        ]);
+        broker.publish(
+            "t",
+            "x",
+            &[
+                "-V",
+                "5",
+                "-q",
+                "1",
+                "-D",
+                "publish",
+                "content-type",
+                "text/csv",
+                "-D",
+                "publish",
+                "message-expiry-interval",
+                "300",
+                "-D",
+                "publish",
+                "user-property",
+                "Site",
+                "north",
+                "-D",
+                "publish",
+                "user-property",
+                "Site",
+                "south",
+                "-D",
+                "publish",
+                "user-property",
+                "traceparent",
+                trace,
+                "-D",
+                "publish",
+                "payload-format-indicator",
+                "1",
+            ],
+        );
         gateway.ledger().wait_for("the call", |calls| calls.well().count() == 1).await;
         let call = &gateway.ledger().calls()[0];
         assert_eq!(call.header("content-type"), Some("text/csv"));
-        assert_eq!(call.headers.get_all("x-mqtt-user-site").collect::<Vec<_>>(), ["north", "south"]);
+        assert_eq!(
+            call.headers.get_all("x-mqtt-user-site").collect::<Vec<_>>(),
+            ["north", "south"]
+        );
         assert_eq!(call.header("traceparent"), Some(trace));
         assert_eq!(call.header("x-mqtt-payload-format"), Some("1"));
         let expiry: u32 = call.header("x-mqtt-message-expiry").unwrap().parse().unwrap();
@@ -80,8 +115,9 @@ async fn a_retained_message_says_so_and_is_not_called_again_at_a_reconnect() {
     gateway.deploy(Function::named("f").topic("t"));
     for version in ["4", "5"] {
         gateway.ledger().forget();
-        let setup =
-            Setup::new(&broker.url(), &gateway).with("topic", "t").with("protocol_version", version);
+        let setup = Setup::new(&broker.url(), &gateway)
+            .with("topic", "t")
+            .with("protocol_version", version);
         let connector = setup.ready().await;
         gateway.ledger().wait_for("the call", |calls| calls.well().count() == 1).await;
         assert_eq!(gateway.ledger().calls()[0].header("x-mqtt-retain"), Some("true"));
@@ -109,10 +145,29 @@ async fn a_question_gets_the_functions_answer() {
         let connector = setup.ready().await;
         for qos in ["0", "1"] {
             let asked = broker
-                .client("mosquitto_rr", &[
-                    "-V", "5", "-t", "ask", "-e", "answers/1", "-m", "?", "-q", qos, "-W", "20",
-                    "-D", "publish", "correlation-data", "c7", "-F", "%p %D %P",
-                ])
+                .client(
+                    "mosquitto_rr",
+                    &[
+                        "-V",
+                        "5",
+                        "-t",
+                        "ask",
+                        "-e",
+                        "answers/1",
+                        "-m",
+                        "?",
+                        "-q",
+                        qos,
+                        "-W",
+                        "20",
+                        "-D",
+                        "publish",
+                        "correlation-data",
+                        "c7",
+                        "-F",
+                        "%p %D %P",
+                    ],
+                )
                 .output()
                 .unwrap();
             let answer = String::from_utf8_lossy(&asked.stdout).into_owned();
@@ -151,7 +206,11 @@ async fn a_letter_is_stored_only_where_somebody_keeps_it() {
             .with("protocol_version", "5")
             .with("dead_letter", "topic:letters/f");
         let connector = narrow.ready().await;
-        broker.publish("t/a", "bad", &["-V", "5", "-q", "1", "-D", "publish", "user-property", "k", "v"]);
+        broker.publish(
+            "t/a",
+            "bad",
+            &["-V", "5", "-q", "1", "-D", "publish", "user-property", "k", "v"],
+        );
         connector.wait_unready("nobody has subscribed it").await;
         let (mut listener, file) = listen(&broker, "letters/#");
         let letters = || std::fs::read_to_string(&file).unwrap();
@@ -159,8 +218,12 @@ async fn a_letter_is_stored_only_where_somebody_keeps_it() {
         connector.wait_ready().await;
         let letter = letters();
         for part in [
-            "k:v", "X-Topic:t/a", "X-Dead-Letter-Reason:refused", "X-Dead-Letter-Status:400",
-            "X-Dead-Letter-Attempts:1", "X-Dead-Letter-Position:mqtt:",
+            "k:v",
+            "X-Topic:t/a",
+            "X-Dead-Letter-Reason:refused",
+            "X-Dead-Letter-Status:400",
+            "X-Dead-Letter-Attempts:1",
+            "X-Dead-Letter-Position:mqtt:",
         ] {
             assert!(letter.contains(part), "{part} in {letter}");
         }

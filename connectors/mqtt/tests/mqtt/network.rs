@@ -54,8 +54,21 @@ fn certificates(folder: &Path, name: &str) -> [String; 3] {
     };
     if !Path::new(&ca).exists() {
         openssl(&[
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-days", "2", "-subj", "/CN=test authority", "-keyout", &ca_key, "-out", &ca,
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=test authority",
+            "-keyout",
+            &ca_key,
+            "-out",
+            &ca,
         ]);
     }
     let [request, key, certificate, extensions] =
@@ -63,12 +76,35 @@ fn certificates(folder: &Path, name: &str) -> [String; 3] {
     std::fs::write(&extensions, format!("subjectAltName=DNS:{name}\n")).unwrap();
     let subject = format!("/CN={name}");
     openssl(&[
-        "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", &subject,
-        "-keyout", &key, "-out", &request,
+        "req",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-subj",
+        &subject,
+        "-keyout",
+        &key,
+        "-out",
+        &request,
     ]);
     openssl(&[
-        "x509", "-req", "-in", &request, "-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial",
-        "-days", "2", "-extfile", &extensions, "-out", &certificate,
+        "x509",
+        "-req",
+        "-in",
+        &request,
+        "-CA",
+        &ca,
+        "-CAkey",
+        &ca_key,
+        "-CAcreateserial",
+        "-days",
+        "2",
+        "-extfile",
+        &extensions,
+        "-out",
+        &certificate,
     ]);
     [ca, certificate, key]
 }
@@ -149,7 +185,14 @@ async fn it_starts_first_and_recovers() {
         .with("topic", "t")
         .with("gateway_url", &format!("http://{listen}"))
         // A hosts file of its own.
-        .by(&["unshare", "-rm", "sh", "-c", "mount --bind $0 /etc/hosts && exec $1", hosts.to_str().unwrap()]);
+        .by(&[
+            "unshare",
+            "-rm",
+            "sh",
+            "-c",
+            "mount --bind $0 /etc/hosts && exec $1",
+            hosts.to_str().unwrap(),
+        ]);
     let connector = setup.start();
     connector.wait_unready("gateway").await;
     let config = Config { listen: listen.parse().unwrap(), ..Config::default() };
@@ -173,7 +216,8 @@ async fn it_starts_first_and_recovers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_filter_disturbs_no_other() {
     for version in ["4", "5"] {
-        let off = "<mqtt><shared-subscriptions><enabled>false</enabled></shared-subscriptions></mqtt>";
+        let off =
+            "<mqtt><shared-subscriptions><enabled>false</enabled></shared-subscriptions></mqtt>";
         let broker = Broker::start("hivemq", &[off]);
         let gateway = echo().await;
         let setup = Setup::new(&broker.url(), &gateway)
@@ -182,9 +226,12 @@ async fn a_refused_filter_disturbs_no_other() {
         gateway.deploy(Function::named("g").topic("s"));
         let connector = setup.start();
         connector.wait_unready("filter $share/g/s").await;
-        wait_until("the other is subscribed", || {
-            connector.metric("tributary_mqtt_sessions") == 1
-        }, || connector.log()).await;
+        wait_until(
+            "the other is subscribed",
+            || connector.metric("tributary_mqtt_sessions") == 1,
+            || connector.log(),
+        )
+        .await;
         for number in 0..20 {
             broker.publish("t", &number.to_string(), &["-q", "1"]);
         }
