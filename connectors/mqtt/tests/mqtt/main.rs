@@ -3,6 +3,8 @@
 //! Messages are published and answers received by Mosquitto's command line clients, which share no
 //! code with the connector. Every test has brokers, clients and a gateway of its own.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test may")]
+
 mod annotations;
 mod forms;
 mod losses;
