@@ -136,7 +136,9 @@ impl Stage for Mqtt {
         let parent = self.filter.trim_end_matches('+');
         let publish = |message: &Message| {
             let topic = format!("{parent}{}", String::from_utf8_lossy(&message.key));
-            let arguments = ["-t", &topic, "-s"];
+            // Of an empty input the client makes a mistake.
+            let from = if message.payload.is_empty() { "-n" } else { "-s" };
+            let arguments = ["-t", &topic, from];
             let mut publisher = self
                 .client("mosquitto_pub", &arguments)
                 .stdin(Stdio::piped())
@@ -160,7 +162,7 @@ impl Stage for Mqtt {
     }
 
     async fn letters(&self) -> Vec<StoredLetter> {
-        let stored = self.logged(&format!("Received PUBLISH from {}.letters-", self.id));
+        let stored = self.logged("Sending PUBLISH to keeper ");
         let read = || std::fs::read_to_string(&self.letters).unwrap_or_default();
         let look = async || read().lines().count();
         until("the letters to arrive", look, |arrived| *arrived >= stored).await;
