@@ -417,8 +417,8 @@ const SETTINGS: &[Setting] = &[
         Form::Number(1, 65_535),
         Some("64"),
         Origin::Ours,
-        "How many unacknowledged messages the broker may send to one session. MQTT 5 only: with 3.1.1 the broker's own \
-         setting holds.",
+        "How many unacknowledged messages of one session are worked on, and with MQTT 5 how many the broker may send. \
+         After a crash at most so many are called again.",
     ),
     row(
         "max_packet_bytes",

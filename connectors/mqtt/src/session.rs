@@ -5,8 +5,10 @@
 //! connection is closed without an acknowledgement, and the broker sends it again at the next.
 //!
 //! Messages are taken from the first packet on, since a broker may replay before it answers the
-//! SUBSCRIBE. How many of QoS 1 wait here for a slot is bounded by what the broker sends without
-//! acknowledgement; one of QoS 0 that finds no slot is dropped and counted.
+//! SUBSCRIBE. How many of QoS 1 wait here for a slot is the broker's choice, and brokers choose
+//! badly: one that restarts may send all it has. So what waits is bounded too; what comes beyond
+//! that is forgotten, unacknowledged, and when the rest is settled the connection is renewed and
+//! brings it again. A message of QoS 0 that finds no slot is dropped and counted.
 
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -35,6 +37,9 @@ use crate::reply;
 /// The waits between two attempts to subscribe a filter that the broker refuses.
 pub(crate) const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const LONGEST_REFUSED_WAIT: Duration = Duration::from_secs(60);
+
+/// What a waiting message takes beside its payload, roughly.
+const OVERHEAD: usize = 512;
 
 /// How often a line tells of messages of QoS 0 for which there was no room.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
@@ -85,6 +90,9 @@ pub(crate) struct Session {
     subscription: Subscription,
     /// Received, and waiting for a slot: QoS 1 and above.
     waiting: VecDeque<(Arc<str>, Received)>,
+    waiting_bytes: usize,
+    /// Something was forgotten, and with it everything that came later.
+    overrun: bool,
     pending: Pending<Origin, InOrder>,
     /// QoS 0: nothing is acknowledged, but somebody may wait for the answer.
     loose: Pending<Origin, AnyOrder>,
@@ -196,6 +204,8 @@ impl Session {
             lane,
             subscription: Subscription::Asked { wait: FIRST_REFUSED_WAIT },
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            overrun: false,
             pending: Pending::new(),
             loose: Pending::new(),
             passed_over: PassedOver::default(),
@@ -214,7 +224,11 @@ impl Session {
                 self.shared.note(&self.spec, &Err(error.to_string()));
                 Ok(Ended::Refused)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                // Where the connection still stands: what was acknowledged is to arrive.
+                self.link.close().await;
+                Err(error)
+            }
         }
     }
 
@@ -227,7 +241,14 @@ impl Session {
             self.subscribe(FIRST_REFUSED_WAIT).await?;
         }
         loop {
-            let head = self.waiting.front().map(|(_, message)| message.payload.len());
+            if self.overrun && self.waiting.is_empty() && self.pending.is_empty() {
+                let why = "the broker had sent more than there is room for: the rest comes again";
+                return Err(SourceError::Broken(why.to_owned()));
+            }
+            let head = match self.is_full() {
+                true => None,
+                false => self.waiting.front().map(|(_, message)| message.payload.len()),
+            };
             let again = match self.subscription {
                 Subscription::Refused { again, wait } => Some((again, wait)),
                 Subscription::Granted { .. } | Subscription::Asked { .. } => None,
@@ -242,6 +263,7 @@ impl Session {
                 slot = self.lane.slot(head.unwrap_or(0)), if head.is_some() => {
                     let Some(slot) = slot else { return Ok(()) };
                     if let Some((topic, message)) = self.waiting.pop_front() {
+                        self.waiting_bytes -= message.payload.len() + OVERHEAD;
                         self.submit(slot, &topic, message);
                     }
                 }
@@ -288,6 +310,9 @@ impl Session {
     }
 
     async fn receive(&mut self, message: Received) -> Result<(), SourceError> {
+        if message.place.is_some() && self.has_no_room(&message) {
+            return Ok(());
+        }
         let Some(topic) = std::str::from_utf8(&message.topic).ok().filter(|it| !it.is_empty())
         else {
             let why = "the broker sent a message without a valid topic";
@@ -302,6 +327,7 @@ impl Session {
         }
         let topic: Arc<str> = topic.into();
         if message.place.is_some() {
+            self.waiting_bytes += message.payload.len() + OVERHEAD;
             self.waiting.push_back((topic, message));
             return Ok(());
         }
@@ -310,6 +336,27 @@ impl Session {
             None => self.lose(),
         }
         Ok(())
+    }
+
+    /// Whether as many messages are unacknowledged as a well-behaved broker would send: so many are
+    /// repeated after a break, also those that were answered behind one that still waits.
+    fn is_full(&self) -> bool {
+        let unsettled = self.passed_over.submitted - self.passed_over.settled;
+        unsettled >= self.shared.config.receive_maximum.into()
+    }
+
+    /// Whether the message must be forgotten. One always has room.
+    fn has_no_room(&mut self, message: &Received) -> bool {
+        let bytes = self.waiting_bytes + message.payload.len() + OVERHEAD;
+        let room = self.shared.intake.config().buffer_bytes;
+        if !self.overrun && bytes > room && !self.waiting.is_empty() {
+            self.overrun = true;
+            warn!(
+                filter = %self.spec.filter, waiting = self.waiting.len(),
+                "the broker sends more than there is room for: the rest is taken over a new connection"
+            );
+        }
+        self.overrun
     }
 
     fn submit(&mut self, slot: connector_core::Slot, topic: &str, message: Received) {

@@ -102,6 +102,11 @@ async fn chaos(kind: &'static str, version: &str) {
         ledger.wait_for("ten calls to run", busy).await;
         connector.kill();
         connector = setup.ready().await;
+        ledger.with(|calls| {
+            let distinct: std::collections::HashSet<_> =
+                calls.well().map(|call| call.text()).collect();
+            println!("kill {kill}: {} repeated", calls.well().count() - distinct.len());
+        });
     }
     gateway.stop().await;
     connector.wait_for_metric("tributary_platform_down", 1).await;

@@ -260,3 +260,23 @@ async fn replicas_share_a_subscription() {
     }
     assert!(times.values().all(|&times| times == 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_sends_more_than_there_is_room_for_loses_nothing() {
+    let broker = Broker::mosquitto(&["max_inflight_messages 0"]);
+    let gateway = echo("f", "t").await;
+    let setup = Setup::new(&broker.url(), &gateway)
+        .with("topic", "t")
+        .with("buffer_bytes", "100Ki")
+        .with("lane_window", "2");
+    assert_eq!(setup.ready().await.stop().await, 0);
+    let lines: Vec<String> = (0..30).map(|n| format!("{n}:{}", "x".repeat(10_000))).collect();
+    broker.publish_lines("t", &lines, &["-q", "1"]);
+    let connector = setup.start();
+    gateway.ledger().wait_for("all", |calls| answered(calls).len() == 30).await;
+    connector.wait_for_metric("tributary_events_in_flight", 0).await;
+    let texts: Vec<_> = gateway.ledger().calls().iter().map(dev_gateway::Call::text).collect();
+    assert_eq!(texts, lines, "each once, in order");
+    assert!(connector.metric("tributary_source_restarts_total") >= 2);
+    connector.check_books();
+}
