@@ -177,7 +177,7 @@ const SETTINGS: &[Setting] = &[
         &[],
         Form::Number(1024, 1_000_000_000),
         Some("1048576"),
-        "The most bytes fetched from one partition at a time. A larger record is still fetched, alone.",
+        "The most bytes fetched from one partition at a time; more than 256 KiB are never asked for. A larger record is still fetched, alone.",
     ),
     upstream(
         "log_sessions",

@@ -10,7 +10,12 @@ use super::KafkaConfig;
 
 /// One partition's share of what librdkafka may hold fetched, in KiB. Its own check is for each
 /// partition apart once queues are split, and one fetch may overshoot it.
-const QUEUED_KIB: i64 = 1024;
+const QUEUED_KIB: i64 = 256;
+
+/// The most asked for from one partition at a time, whatever `max_bytes` allows: librdkafka adds
+/// some 400 bytes to each record that it holds, so a megabyte of small ones would be three. The
+/// broker sends a record that is larger all the same, alone.
+const FETCHED_AT_ONCE: i64 = 256 * 1024;
 
 /// How long the broker may take for one dead letter before it counts as not stored, in ms.
 const STORE_MS: &str = "30000";
@@ -74,7 +79,7 @@ impl KafkaConfig {
             .set("allow.auto.create.topics", "false")
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("statistics.interval.ms", "10000")
-            .set("fetch.message.max.bytes", self.max_bytes.to_string())
+            .set("fetch.message.max.bytes", self.max_bytes.min(FETCHED_AT_ONCE).to_string())
             .set("fetch.max.bytes", self.fetch_bytes().to_string())
             .set("receive.message.max.bytes", (self.fetch_bytes() + 1024 * 1024).to_string())
             .set("queued.max.messages.kbytes", QUEUED_KIB.to_string())
