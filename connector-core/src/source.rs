@@ -83,6 +83,10 @@ pub trait SourceConfig: Sized + Send + Sync + 'static {
     /// Every setting of this source. The help, the reference and the parser are made from it.
     const SETTINGS: &'static [Setting];
 
+    /// Defaults that depend on other settings, by [`Values::set_default`]. Called before anything
+    /// is read.
+    fn defaults(_values: &mut Values) {}
+
     /// Reads and validates the settings. Every mistake is noted in `values`; what is returned is
     /// used only if there was none.
     fn read(values: &mut Values) -> Self;

@@ -109,7 +109,7 @@ pub fn load<S: Source>(
     args: impl IntoIterator<Item = String>,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded<S::Config>, Outcome> {
-    load_table(&Table::of::<S>(), args, env, S::Config::read)
+    load_with(&Table::of::<S>(), args, env, S::Config::defaults, S::Config::read)
 }
 
 /// The arguments of this process, without its name.
@@ -130,10 +130,21 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 /// [`load`] for a table and a reader of the source's settings.
+#[cfg(any(test, feature = "testing"))]
 pub(super) fn load_table<C>(
     table: &Table,
     args: impl IntoIterator<Item = String>,
     env: impl IntoIterator<Item = (String, String)>,
+    read: impl FnOnce(&mut Values) -> C,
+) -> Result<Loaded<C>, Outcome> {
+    load_with(table, args, env, |_| (), read)
+}
+
+fn load_with<C>(
+    table: &Table,
+    args: impl IntoIterator<Item = String>,
+    env: impl IntoIterator<Item = (String, String)>,
+    defaults: impl FnOnce(&mut Values),
     read: impl FnOnce(&mut Values) -> C,
 ) -> Result<Loaded<C>, Outcome> {
     let flags = Flags::parse(table, args);
@@ -145,6 +156,7 @@ pub(super) fn load_table<C>(
         Some(Page::Check) | None => {}
     }
     let mut values = layers::resolve(table, flags, env);
+    defaults(&mut values);
     let core = CoreConfig::read(&mut values);
     let source = read(&mut values);
     if !values.mistakes.is_empty() {
