@@ -15,10 +15,10 @@ async fn a_message_of_a_stream_calls_its_function_and_is_acknowledged() {
     gateway.ledger().wait_for("both calls", |calls| calls.of("bill").count() == 2).await;
     let calls = gateway.ledger().calls();
     assert_eq!(calls[0].text(), "kept before the start");
-    assert_eq!(calls[0].header("X-Event-Id"), Some("nats:ORDERS/1"));
-    assert_eq!(calls[0].header("X-Nats-Stream"), Some("ORDERS"));
-    assert_eq!(calls[0].header("X-Nats-Sequence"), Some("1"));
-    assert_eq!(calls[0].header("X-Nats-Delivered"), Some("1"));
+    assert_eq!(calls[0].header("x-event-id"), Some("nats:ORDERS/1"));
+    assert_eq!(calls[0].header("x-nats-stream"), Some("ORDERS"));
+    assert_eq!(calls[0].header("x-nats-sequence"), Some("1"));
+    assert_eq!(calls[0].header("x-nats-delivered"), Some("1"));
     let made = consumers(&stream).await;
     assert_eq!(made.len(), 1);
     assert_eq!(made[0].config.max_deliver, -1);
