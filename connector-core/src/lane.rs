@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::{Budget, Held, LaneBytes};
 use crate::conditions::Conditions;
 use crate::dispatch::{Dispatcher, HeldTurn};
-use crate::event::Event;
+use crate::event::{Event, FunctionName};
 use crate::gateway::Progress;
 use crate::metrics::{Came, Metrics};
 use crate::order::Closed;
@@ -182,6 +182,19 @@ impl Intake {
     #[must_use]
     pub fn listings(&self) -> watch::Receiver<Progress> {
         self.0.listings.clone()
+    }
+
+    /// Whether the platform is believed up, live: while it is down, calls wait.
+    #[must_use]
+    pub fn platform(&self) -> watch::Receiver<bool> {
+        self.0.dispatcher.platform.watch()
+    }
+
+    /// Whether `topic` is held for `function`: its events wait while one of them is tried, now and
+    /// then.
+    #[must_use]
+    pub fn is_held(&self, topic: &Arc<str>, function: &FunctionName) -> bool {
+        self.0.dispatcher.holds.of(topic, function).is_some()
     }
 
     /// Where a source reports what it sees, for `/readyz`, the status and the log.
