@@ -27,7 +27,6 @@ use crate::gateway::Progress;
 use crate::metrics::{Came, Metrics};
 use crate::order::Closed;
 use crate::pairs::Pins;
-use crate::platform::Platform;
 use crate::settings::CoreConfig;
 use crate::topics::TopicMap;
 
@@ -201,13 +200,6 @@ impl Intake {
     #[must_use]
     pub fn conditions(&self) -> &Conditions {
         &self.0.conditions
-    }
-
-    /// Whether the platform is up. While it is down, a source whose broker only lends its messages
-    /// receives nothing new (invariant 13).
-    #[must_use]
-    pub fn platform(&self) -> &Platform {
-        &self.0.dispatcher.platform
     }
 
     /// The metrics of the process. A source registers its own there.

@@ -93,16 +93,6 @@ impl Platform {
         // The sender lives in the answering task; when that ends, so does the process.
         drop(up.wait_for(|up| *up).await);
     }
-
-    /// Resolves when it is believed down.
-    ///
-    /// Cancel-safe.
-    pub async fn down(&self) {
-        let mut up = self.up.clone();
-        if up.wait_for(|up| !*up).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 /// Answers questions, one probe at a time. A question asked while a probe runs gets the next one.

@@ -125,7 +125,14 @@ impl<'a> Carrier<'a> {
                 }
             }
         };
-        match self.serve(&mapping.function).await.unwrap_or_else(Carried::from) {
+        let carried = match self.serve(&mapping.function).await.unwrap_or_else(Carried::from) {
+            released @ Carried::Released { .. } => {
+                let buried = self.bury_at_shutdown(mapping).await;
+                buried.map_or(released, |outcome| Carried::ended(outcome, None))
+            }
+            carried => carried,
+        };
+        match carried {
             Carried::Ended { outcome, again, reply, .. } => {
                 let pin = Some(claimed.finish(outcome));
                 Carried::Ended { outcome, again, reply, pin }
@@ -323,7 +330,8 @@ impl<'a> Carrier<'a> {
                         attempt = calls.made, error = why, wait = ?wait, "will be tried again"
                     );
                 }
-                if self.work.lane.options.stores_waits && !self.answered.load(Ordering::Relaxed) {
+                let stores = self.work.lane.options.stores_waits && !event.last_delivery;
+                if stores && !self.answered.load(Ordering::Relaxed) {
                     return Ok(Next::End(Carried::Released { after: Some(wait) }));
                 }
                 self.or_broken(name, tokio::time::sleep(wait)).await?;
@@ -396,6 +404,36 @@ impl<'a> Carrier<'a> {
         }
         function.letter();
         Ok(Some(Outcome::DeadLettered))
+    }
+
+    /// Stores the letter of an event that draining cut short and that its broker will not deliver
+    /// again. `None`: it may be released, or there is no place for letters; then the source has to
+    /// find it again at its next start.
+    async fn bury_at_shutdown(&self, mapping: &Mapping) -> Option<Outcome> {
+        let (dispatcher, event) = (self.dispatcher, &self.work.event);
+        // Draining closes the tracker. A lane that ends for another reason comes back.
+        if !event.last_delivery || !dispatcher.tasks.is_closed() {
+            return None;
+        }
+        let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);
+        match address {
+            Address::Drop | Address::Hold => return None,
+            Address::Function(to) if *to == mapping.function => return None,
+            Address::Broker(_) | Address::Function(_) => {}
+        }
+        let now = SystemTime::now();
+        let letter = Letter {
+            event: Arc::clone(event),
+            function: Some(mapping.function.clone()),
+            reason: "shutdown",
+            status: None,
+            error: "the connector was asked to stop during the last delivery".to_owned(),
+            attempts: event.delivery_count.unwrap_or(0),
+            first: now,
+            last: now,
+        };
+        let stored = dispatcher.letters.store(dispatcher, &self.work.lane, address, &letter).await;
+        stored.then_some(Outcome::DeadLettered)
     }
 
     /// Waits for `wait`, unless the lane ends or the function is unmapped first.

@@ -48,7 +48,8 @@ impl Terms {
         match info.config.ack_policy {
             AckPolicy::Explicit => {}
             AckPolicy::None => {
-                return Err("forgets what it has delivered (ack policy none): explicit is needed".to_owned());
+                return Err("forgets what it has delivered (ack policy none): explicit is needed"
+                    .to_owned());
             }
             AckPolicy::All => {
                 return Err("takes one acknowledgement for all before it (ack policy all): explicit is needed".to_owned());

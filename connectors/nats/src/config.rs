@@ -197,7 +197,12 @@ fn tls(values: &mut Values) -> Tls {
 
 const QUEUE_GROUP: &str = "openfaas_nats_worker_group";
 
-const fn ours(name: &'static str, form: Form, default: Option<&'static str>, help: &'static str) -> Setting {
+const fn ours(
+    name: &'static str,
+    form: Form,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
     Setting { name, aliases: &[], default, form, origin: Origin::Ours, help }
 }
 
@@ -211,33 +216,78 @@ const SETTINGS: &[Setting] = &[
         help: "The NATS servers, separated by commas: a host, host:port, nats://host:port or tls://host:port. Without a \
                port: 4222.",
     },
-    ours("stream", Form::Text, None,
+    ours(
+        "stream",
+        Form::Text,
+        None,
         "The JetStream stream to receive from. With `stream` or `durable` set the connector is a JetStream consumer; with \
-         neither it subscribes to core NATS, which keeps nothing that it misses."),
-    ours("durable", Form::Text, None,
+         neither it subscribes to core NATS, which keeps nothing that it misses.",
+    ),
+    ours(
+        "durable",
+        Form::Text,
+        None,
         "The JetStream consumer to bind to, which is never changed. Where there is none of that name, one is created for \
-         each topic, its name beginning with this one. Unset with `stream` set: `openfaas`."),
-    ours("bind", Form::Flag, Some("false"),
-        "Whether the consumer named by `durable` must exist. Until it does the connector is not ready, and creates none."),
-    ours("deliver_policy", Form::Choice(&["all", "new"]), Some("all"),
+         each topic, its name beginning with this one. Unset with `stream` set: `openfaas`.",
+    ),
+    ours(
+        "bind",
+        Form::Flag,
+        Some("false"),
+        "Whether the consumer named by `durable` must exist. Until it does the connector is not ready, and creates none.",
+    ),
+    ours(
+        "deliver_policy",
+        Form::Choice(&["all", "new"]),
+        Some("all"),
         "Where a consumer that the connector creates begins: with the oldest message of the stream, or with what is \
-         published from then on."),
-    ours("queue_group", Form::Text, Some(QUEUE_GROUP),
-        "The queue group of core NATS subscriptions: of its members one gets each message."),
-    ours("credentials_file", Form::SecretFile, None,
-        "The file with a user's JWT and seed (`.creds`). This file and those below are read again at each connection."),
+         published from then on.",
+    ),
+    ours(
+        "queue_group",
+        Form::Text,
+        Some(QUEUE_GROUP),
+        "The queue group of core NATS subscriptions: of its members one gets each message.",
+    ),
+    ours(
+        "credentials_file",
+        Form::SecretFile,
+        None,
+        "The file with a user's JWT and seed (`.creds`). This file and those below are read again at each connection.",
+    ),
     ours("nkey_file", Form::SecretFile, None, "The file with the seed of a user's nkey."),
     ours("token_file", Form::SecretFile, None, "The file with a token."),
-    ours("username_file", Form::SecretFile, None, "The file with the user name; with `password_file`."),
+    ours(
+        "username_file",
+        Form::SecretFile,
+        None,
+        "The file with the user name; with `password_file`.",
+    ),
     ours("password_file", Form::SecretFile, None, "The file with the password."),
-    ours("tls", Form::Flag, Some("false"),
-        "Whether connections must be encrypted. On by itself with a tls:// address or any of the settings below."),
-    ours("tls_first", Form::Flag, Some("false"),
-        "Whether encryption begins before the server's greeting, as a server with `handshake_first` wants it."),
-    ours("tls_ca_file", Form::SecretFile, None,
-        "The file with the certificate authorities to trust, in PEM. Unset: the public ones of the image."),
-    ours("tls_cert_file", Form::SecretFile, None,
-        "The file with the client's certificate chain, in PEM; with `tls_key_file`."),
+    ours(
+        "tls",
+        Form::Flag,
+        Some("false"),
+        "Whether connections must be encrypted. On by itself with a tls:// address or any of the settings below.",
+    ),
+    ours(
+        "tls_first",
+        Form::Flag,
+        Some("false"),
+        "Whether encryption begins before the server's greeting, as a server with `handshake_first` wants it.",
+    ),
+    ours(
+        "tls_ca_file",
+        Form::SecretFile,
+        None,
+        "The file with the certificate authorities to trust, in PEM. Unset: the public ones of the image.",
+    ),
+    ours(
+        "tls_cert_file",
+        Form::SecretFile,
+        None,
+        "The file with the client's certificate chain, in PEM; with `tls_key_file`.",
+    ),
     ours("tls_key_file", Form::SecretFile, None, "The file with the client's private key, in PEM."),
 ];
 

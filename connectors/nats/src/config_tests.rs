@@ -12,7 +12,8 @@ fn read(env: &[(&str, &str)]) -> Result<Loaded<NatsConfig>, String> {
 
 fn addresses(text: &str) -> Vec<String> {
     let loaded = read(&[("broker_host", text)]).unwrap();
-    let of = |server: &ServerAddr| format!("{}://{}:{}", server.scheme(), server.host(), server.port());
+    let of =
+        |server: &ServerAddr| format!("{}://{}:{}", server.scheme(), server.host(), server.port());
     loaded.source.servers.iter().map(of).collect()
 }
 

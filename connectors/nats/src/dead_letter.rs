@@ -53,8 +53,11 @@ impl Subject {
         jetstream.set_timeout(PATIENCE);
         let subject = self.subject.as_str().to_owned();
         let stored = async {
-            let sent =
-                jetstream.publish_with_headers(subject, headers(letter), letter.event.payload.clone());
+            let sent = jetstream.publish_with_headers(
+                subject,
+                headers(letter),
+                letter.event.payload.clone(),
+            );
             sent.await?.await
         };
         match tokio::time::timeout(PATIENCE + Duration::from_secs(1), stored).await {
@@ -91,7 +94,8 @@ fn headers(letter: &Letter) -> HeaderMap {
     for attribute in &letter.event.attributes {
         let name = String::from_utf8_lossy(&attribute.name);
         let value = attribute.value.as_deref().unwrap_or_default();
-        let ours = name.len() >= 5 && name.is_char_boundary(5) && name[..5].eq_ignore_ascii_case("nats-");
+        let ours =
+            name.len() >= 5 && name.is_char_boundary(5) && name[..5].eq_ignore_ascii_case("nats-");
         let name = if ours { format!("{WAS}{name}") } else { name.into_owned() };
         append(name, &String::from_utf8_lossy(value));
     }

@@ -31,6 +31,7 @@ use crate::connect::{Link, PATIENCE};
 use crate::lane::{Ended, Owner, Served};
 use crate::meters::Meters;
 use crate::settle::Settler;
+use crate::skipped::{self, Skipped};
 use crate::subject::{Filter, reduce};
 
 /// The server is asked anew after so long even when nothing seems to have changed.
@@ -65,8 +66,16 @@ type Key = (String, String);
 struct Look {
     /// What is not as it should be, why, and whether it blocks.
     unwell: BTreeMap<Condition, (String, bool)>,
-    serve: Vec<(Terms, Vec<Filter>, usize)>,
+    serve: Vec<Found>,
     owners: BTreeMap<String, Vec<Owner>>,
+}
+
+/// A consumer to serve.
+struct Found {
+    terms: Terms,
+    delivers: Vec<Filter>,
+    largest: usize,
+    skipped: Option<Skipped>,
 }
 
 impl Consumers {
@@ -191,9 +200,15 @@ impl Consumers {
                         let why = format!("the consumer {} does not deliver it", key.1);
                         look.unwell.insert(topic(filter), (why, true));
                     }
-                    look.serve.push((terms, delivers, largest(stream, &self.link)));
+                    if terms.max_deliver.is_some() {
+                        self.look_for_skipped(stream, &terms, &delivers, look).await;
+                    }
+                    let largest = largest(stream, &self.link);
+                    look.serve.push(Found { terms, delivers, largest, skipped: None });
                 }
-                Err(why) => drop(look.unwell.insert(condition, (format!("refused: it {why}"), true))),
+                Err(why) => {
+                    drop(look.unwell.insert(condition, (format!("refused: it {why}"), true)))
+                }
             },
             Err(error) if error.kind() != ConsumerInfoErrorKind::NotFound => {
                 look.unwell.insert(condition, (Chain(&error).to_string(), true));
@@ -205,8 +220,40 @@ impl Consumers {
         }
     }
 
+    /// Sees to it that what the consumer's delivery limit skips is found.
+    async fn look_for_skipped(
+        &self,
+        stream: &Stream,
+        of: &Terms,
+        delivers: &[Filter],
+        look: &mut Look,
+    ) {
+        let replicas = stream.cached_info().config.num_replicas;
+        let found = skipped::advisories(&self.context, of, replicas).await;
+        match found.and_then(|info| Terms::of(&info)) {
+            Ok(terms) => look.serve.push(Found {
+                terms,
+                delivers: delivers.to_vec(),
+                largest: largest(stream, &self.link),
+                skipped: Some(Skipped { stream: stream.clone() }),
+            }),
+            Err(why) => {
+                let condition =
+                    Condition(format!("delivery limit of {}/{}", of.stream, of.consumer).into());
+                let why = format!("what a crash makes the server skip would not be found: {why}");
+                look.unwell.insert(condition, (why, false));
+            }
+        }
+    }
+
     /// The consumers that we created, and those that we create now.
-    async fn look_at_ours(&self, stream: &Stream, wanted: Vec<Filter>, ordered: bool, look: &mut Look) {
+    async fn look_at_ours(
+        &self,
+        stream: &Stream,
+        wanted: Vec<Filter>,
+        ordered: bool,
+        look: &mut Look,
+    ) {
         let name = &stream.cached_info().config.name;
         let mut ours = match self.ours(stream).await {
             Ok(ours) => ours,
@@ -235,9 +282,12 @@ impl Consumers {
             match self.terms(&info, stream) {
                 Ok((terms, delivers)) => {
                     owners.push(Owner { created: terms.created, name: info.name, filter });
-                    look.serve.push((terms, delivers, largest(stream, &self.link)));
+                    let largest = largest(stream, &self.link);
+                    look.serve.push(Found { terms, delivers, largest, skipped: None });
                 }
-                Err(why) => drop(look.unwell.insert(topic(&filter), (format!("the consumer {why}"), true))),
+                Err(why) => {
+                    drop(look.unwell.insert(topic(&filter), (format!("the consumer {why}"), true)))
+                }
             }
         }
         owners.sort();
@@ -303,10 +353,11 @@ impl Consumers {
         }
         self.shown = look.unwell;
         for (stream, owners) in look.owners {
-            let known = self.owners.entry(stream).or_insert_with(|| watch::Sender::new(Arc::new([])));
+            let known =
+                self.owners.entry(stream).or_insert_with(|| watch::Sender::new(Arc::new([])));
             known.send_replace(owners.into());
         }
-        for (terms, delivers, largest) in look.serve {
+        for Found { terms, delivers, largest, skipped } in look.serve {
             let key = (terms.stream.clone(), terms.consumer.clone());
             if self.open.insert(key.clone(), ()).is_some() {
                 continue;
@@ -315,7 +366,9 @@ impl Consumers {
                 self.bound.insert(key.clone(), ());
             }
             let owners = match self.owners.get(&key.0) {
-                Some(owners) if key.1 != self.jetstream.durable => owners.subscribe(),
+                Some(owners) if skipped.is_none() && key.1 != self.jetstream.durable => {
+                    owners.subscribe()
+                }
                 _ => watch::Sender::new(Arc::from([])).subscribe(),
             };
             info!(stream = key.0, consumer = key.1, "serving");
@@ -326,6 +379,7 @@ impl Consumers {
                 delivers,
                 owners,
                 largest,
+                skipped,
             };
             self.tasks.spawn(async move { (key, served.run().await) });
         }

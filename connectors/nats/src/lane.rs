@@ -24,6 +24,7 @@ use crate::binding::Terms;
 use crate::message::{Position, kept};
 use crate::pull::{Ask, Pull, Pulled};
 use crate::settle::{IN_PROGRESS, Settler};
+use crate::skipped::{Found, Skipped};
 use crate::subject::Filter;
 
 /// What a message is taken for before any has been seen.
@@ -66,6 +67,8 @@ pub(crate) struct Served {
     pub(crate) owners: Owners,
     /// The largest message that the stream takes.
     pub(crate) largest: usize,
+    /// The consumer brings advisories about messages, not the messages.
+    pub(crate) skipped: Option<Skipped>,
 }
 
 /// Where a settlement goes.
@@ -74,6 +77,8 @@ struct Place {
     subject: Subject,
     sequence: u64,
     delivered: u32,
+    /// The message that the delivery tells of, where it is not the message itself.
+    about: Option<u64>,
 }
 
 impl Served {
@@ -101,6 +106,7 @@ impl Served {
             context,
             pending: Pending::new(),
             settling: FuturesUnordered::new(),
+            finding: FuturesUnordered::new(),
             typical: TYPICAL,
             alone: false,
             wait: FIRST_WAIT,
@@ -140,18 +146,19 @@ impl Shared {
         let Served { intake, settler, terms, .. } = &self.served;
         let mut topics = intake.topics();
         let mut watched = settler.watched.clone();
+        let mut platform = intake.platform();
         loop {
             while !self.served.is_wanted() {
                 topics.changed().await.ok()?;
             }
-            intake.platform().up().await;
+            becomes(&mut platform, true).await;
             watched.up().await;
             let window = intake.config().lane_window;
             let most = terms.max_batch.map_or(window, |most| most.min(window));
             let (most, each) = if alone { (1, self.served.largest) } else { (most, typical) };
             let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
             let slots = self.lane.slots(most, each).await?;
-            if !self.served.is_wanted() || !intake.platform().is_up() {
+            if !self.served.is_wanted() || !*platform.borrow() {
                 continue;
             }
             let bytes = slots.len() * (each + AROUND);
@@ -160,8 +167,7 @@ impl Shared {
                 None => (!alone).then_some(bytes),
             };
             let ask = Ask { max_bytes, max_expires: terms.max_expires };
-            let subject =
-                format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", terms.stream, terms.consumer);
+            let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", terms.stream, terms.consumer);
             return Some(Pull::open(&settler.client, &subject, slots, ask).await);
         }
     }
@@ -173,6 +179,8 @@ struct Running {
     context: Context,
     pending: Pending<Place, AnyOrder>,
     settling: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// Messages that are fetched because an advisory told of them.
+    finding: FuturesUnordered<BoxFuture<'static, (Place, Slot, Found)>>,
     /// How large messages are of late.
     typical: usize,
     /// The next message is larger than that and is asked for by itself.
@@ -197,6 +205,7 @@ impl Running {
         let shared = Arc::clone(&self.shared);
         let Served { intake, settler, terms, .. } = &shared.served;
         let (mut topics, mut watched) = (intake.topics(), settler.watched.clone());
+        let mut platform = intake.platform();
         let every = terms.extend_every();
         let mut extend = interval_at(Instant::now() + every, every);
         extend.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -207,6 +216,7 @@ impl Running {
                 biased;
                 (place, settled) = self.pending.next() => self.settle(place, settled),
                 Some(()) = self.settling.next() => {}
+                Some((place, slot, found)) = self.finding.next() => self.found(place, slot, found),
                 _ = extend.tick(), if !self.pending.is_empty() => self.extend().await,
                 () = shared.lane.ended() => break,
                 () = watched.renewed(), if is_open => asking = self.ask_anew(asking),
@@ -215,7 +225,7 @@ impl Running {
                         asking = self.close(asking).await;
                     }
                 }
-                () = intake.platform().down(), if is_open => asking = self.close(asking).await,
+                () = becomes(&mut platform, false), if is_open => asking = self.close(asking).await,
                 step = step(&mut asking) => match self.step(step) {
                     Ok(Some(next)) => asking = next,
                     Ok(None) => {}
@@ -292,7 +302,7 @@ impl Running {
         if let Asking::Open(pull) = asking {
             for message in pull.close().await {
                 if let Some(place) = message.reply {
-                    self.settling.push(self.settler().give_back(place).boxed());
+                    self.settling.push(self.settler().give_back(place, None).boxed());
                 }
             }
         }
@@ -306,16 +316,57 @@ impl Running {
             return;
         };
         // Half the way to what is seen, and room for twice that.
-        self.typical = (self.typical / 2 + message.payload.len()).clamp(TYPICAL, self.shared.served.largest);
+        self.typical =
+            (self.typical / 2 + message.payload.len()).clamp(TYPICAL, self.shared.served.largest);
         self.highest = self.highest.max(Some(position.sequence));
         if self.shared.served.is_anothers(&message.subject) {
             self.settling.push(self.settler().pass_over(subject).boxed());
             return;
         }
-        let place =
-            Place { subject, sequence: position.sequence, delivered: position.delivered };
-        let event = kept(message.message, &position);
+        let Position { sequence, delivered, .. } = position;
+        let place = Place { subject, sequence, delivered, about: None };
+        if let Some(skipped) = self.shared.served.skipped.clone() {
+            let advisory = message.message.payload;
+            self.finding.push(
+                async move {
+                    let found = skipped.find(&advisory).await;
+                    (place, slot, found)
+                }
+                .boxed(),
+            );
+            return;
+        }
+        let mut event = kept(message.message, &position);
+        event.last_delivery = self.shared.served.terms.is_last(delivered);
         self.pending.track(place, slot.submit(event));
+    }
+
+    /// What an advisory led to.
+    fn found(&mut self, mut place: Place, slot: Slot, found: Found) {
+        let Served { settler, terms, .. } = &self.shared.served;
+        match found {
+            Found::Message(message, position) => {
+                tracing::warn!(
+                    stream = &*position.stream,
+                    sequence = position.sequence,
+                    deliveries = position.delivered,
+                    "past its delivery limit: fetched from its stream"
+                );
+                settler.meters.recovered.inc();
+                place.about = Some(position.sequence);
+                self.pending.track(place, slot.submit(kept(*message, &position)));
+            }
+            Found::Gone => self.settling.push(settler.clone().pass_over(place.subject).boxed()),
+            Found::Later(why) => {
+                tracing::warn!(
+                    consumer = terms.consumer,
+                    why,
+                    "a skipped message cannot be fetched now"
+                );
+                self.settling
+                    .push(settler.clone().give_back(place.subject, Some(LONGEST_WAIT)).boxed());
+            }
+        }
     }
 
     fn settle(&mut self, place: Place, settled: Settled) {
@@ -325,7 +376,18 @@ impl Running {
                 after.map(|wanted| self.shared.served.terms.wait(wanted, place.delivered))
             }
         };
-        self.settling.push(self.settler().settle(place.subject, settled, wait).boxed());
+        let settler = self.settler();
+        let done = match (&self.shared.served.skipped, place.about, settled.verdict) {
+            (Some(skipped), Some(sequence), Verdict::Done) => Some((skipped.clone(), sequence)),
+            _ => None,
+        };
+        let settle = async move {
+            if let Some((skipped, sequence)) = done {
+                skipped.done(sequence).await;
+            }
+            settler.settle(place.subject, settled, wait).await;
+        };
+        self.settling.push(settle.boxed());
     }
 
     fn settler(&self) -> Settler {
@@ -346,11 +408,15 @@ impl Running {
 
     /// Lets what runs end, and settles it.
     async fn leave(&mut self, mut extend: tokio::time::Interval) {
-        while !(self.pending.is_empty() && self.settling.is_empty()) {
+        let idle = |this: &Self| {
+            this.pending.is_empty() && this.settling.is_empty() && this.finding.is_empty()
+        };
+        while !idle(self) {
             tokio::select! {
                 biased;
                 (place, settled) = self.pending.next() => self.settle(place, settled),
                 Some(()) = self.settling.next() => {}
+                Some((place, slot, found)) = self.finding.next() => self.found(place, slot, found),
                 _ = extend.tick(), if !self.pending.is_empty() => self.extend().await,
             }
         }
@@ -360,6 +426,14 @@ impl Running {
     fn resume(&self) -> Option<u64> {
         let open = self.pending.waiting().map(|place| place.sequence).min();
         open.or(self.highest.map(|highest| highest + 1))
+    }
+}
+
+/// Waits until the platform is believed up, or down. Cancel-safe.
+async fn becomes(platform: &mut watch::Receiver<bool>, up: bool) {
+    if platform.wait_for(|now| *now == up).await.is_err() {
+        // Its sender lives as long as the process.
+        std::future::pending::<()>().await;
     }
 }
 

@@ -22,6 +22,7 @@ mod message;
 mod meters;
 mod pull;
 mod settle;
+mod skipped;
 mod subject;
 
 pub use config::NatsConfig;
@@ -74,7 +75,8 @@ impl Source for Nats {
         _: &Intake,
         address: &str,
     ) -> Result<Arc<dyn Letterbox>, String> {
-        let subject = subject::Filter::parse(address).map_err(|why| format!("`{address}` {why}"))?;
+        let subject =
+            subject::Filter::parse(address).map_err(|why| format!("`{address}` {why}"))?;
         if subject.is_wild() {
             return Err(format!("`{address}` is a pattern, not one subject"));
         }

@@ -57,8 +57,7 @@ pub(crate) fn kept(message: Message, position: &Position) -> Event {
 
 fn event(id: EventId, message: Message) -> Event {
     let Message { subject, payload, headers, .. } = message;
-    let payload =
-        if payload.len() <= COPIED { Bytes::copy_from_slice(&payload) } else { payload };
+    let payload = if payload.len() <= COPIED { Bytes::copy_from_slice(&payload) } else { payload };
     let mut event = Event::new(id, Arc::from(subject.as_str()), payload);
     if let Some(headers) = headers {
         event.content_type = content_type(&headers);
@@ -76,7 +75,8 @@ fn content_type(headers: &HeaderMap) -> Option<Bytes> {
 /// By name, since the library does not keep the order of different names; that of one name's
 /// values is kept.
 fn attributes(headers: &HeaderMap) -> Vec<Attribute> {
-    let mut named: Vec<_> = headers.iter().map(|(name, values)| (name.to_string(), values)).collect();
+    let mut named: Vec<_> =
+        headers.iter().map(|(name, values)| (name.to_string(), values)).collect();
     named.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut attributes = Vec::new();
     for (name, values) in named {
@@ -152,11 +152,14 @@ mod tests {
             .iter()
             .map(|a| (String::from_utf8_lossy(&a.name).into_owned(), a.value.clone().unwrap()))
             .collect();
-        assert_eq!(pairs, [
-            ("Content-Type".to_owned(), Bytes::from("text/csv")),
-            ("Trace".to_owned(), Bytes::from("2")),
-            ("Trace".to_owned(), Bytes::from("1")),
-        ]);
+        assert_eq!(
+            pairs,
+            [
+                ("Content-Type".to_owned(), Bytes::from("text/csv")),
+                ("Trace".to_owned(), Bytes::from("2")),
+                ("Trace".to_owned(), Bytes::from("1")),
+            ]
+        );
         assert!(event.wants_reply);
         assert!(event.id.as_str().starts_with("nats:"));
     }

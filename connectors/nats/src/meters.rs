@@ -38,7 +38,8 @@ impl Meters {
         static KNOWN: Mutex<Vec<(Weak<Metrics>, Arc<Meters>)>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|(of, _)| of.strong_count() > 0);
-        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics)) {
+        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics))
+        {
             return Arc::clone(meters);
         }
         let meters = Arc::new(Self::default());

@@ -66,7 +66,8 @@ impl Pull {
         let beat = expires / 4;
         let inbox = client.new_inbox();
         let subscriber = client.subscribe(inbox.clone()).await.map_err(|e| e.to_string())?;
-        let bytes = ask.max_bytes.map(|bytes| format!(",\"max_bytes\":{bytes}")).unwrap_or_default();
+        let bytes =
+            ask.max_bytes.map(|bytes| format!(",\"max_bytes\":{bytes}")).unwrap_or_default();
         let body = format!(
             "{{\"batch\":{},\"expires\":{},\"idle_heartbeat\":{}{bytes}}}",
             slots.len(),

@@ -45,8 +45,8 @@ impl Settler {
     }
 
     /// Gives a message back that was never submitted.
-    pub(crate) async fn give_back(mut self, place: Subject) {
-        self.tell(place, nak(None)).await;
+    pub(crate) async fn give_back(mut self, place: Subject, wait: Option<Duration>) {
+        self.tell(place, nak(wait)).await;
     }
 
     /// Acknowledges a message that is not ours to call for.

@@ -96,7 +96,8 @@ impl Filter {
 
     /// Whether some subject is matched by both.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let protocol = |a: &Self, b: &Self| a.begins_wild() && !b.begins_wild() && is_protocol(&b.0);
+        let protocol =
+            |a: &Self, b: &Self| a.begins_wild() && !b.begins_wild() && is_protocol(&b.0);
         if protocol(self, other) || protocol(other, self) {
             return false;
         }
@@ -155,8 +156,7 @@ pub(crate) fn reduce(filters: impl IntoIterator<Item = Filter>) -> Vec<Filter> {
     let mut filters: Vec<Filter> = filters.into_iter().collect();
     filters.sort();
     filters.dedup();
-    let covered =
-        |one: &Filter| filters.iter().any(|other| other != one && other.covers(one));
+    let covered = |one: &Filter| filters.iter().any(|other| other != one && other.covers(one));
     filters.iter().filter(|one| !covered(one)).cloned().collect()
 }
 

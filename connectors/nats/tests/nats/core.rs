@@ -12,11 +12,11 @@ use crate::support::{Connector, Server, gateway, until_is};
 async fn upstreams_settings_call_a_function_through_the_queue() {
     let mut server = Server::start().await;
     let gateway = gateway([Function::named("resize").topic("nats-test").echo()]).await;
-    let connector = Connector::ready(&server, &gateway, &[
-        ("topics", "nats-test,"),
-        ("asynchronous_invocation", ""),
-        ("print_response", "false"),
-    ])
+    let connector = Connector::ready(
+        &server,
+        &gateway,
+        &[("topics", "nats-test,"), ("asynchronous_invocation", ""), ("print_response", "false")],
+    )
     .await;
     connector.until_logged("subscribed").await;
     let client = server.client().await;

@@ -10,7 +10,8 @@ async fn a_message_of_a_stream_calls_its_function_and_is_acknowledged() {
     let stream = server.stream("ORDERS", &["orders.>"]).await;
     server.publish("orders.eu", "kept before the start").await;
     let gateway = gateway([Function::named("bill").topic("orders.*").echo()]).await;
-    let connector = Connector::ready(&server, &gateway, &[("stream", "ORDERS"), ("topics", "orders.*")]).await;
+    let connector =
+        Connector::ready(&server, &gateway, &[("stream", "ORDERS"), ("topics", "orders.*")]).await;
     server.publish("orders.us", "and after").await;
     gateway.ledger().wait_for("both calls", |calls| calls.of("bill").count() == 2).await;
     let calls = gateway.ledger().calls();

@@ -75,7 +75,9 @@ fn binary() -> PathBuf {
     });
     let folder = std::fs::read_dir(root.join("var/nats")).unwrap();
     let mut files = folder.map(|entry| entry.unwrap().path());
-    files.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("nats-server-")).unwrap()
+    files
+        .find(|path| path.file_name().unwrap().to_string_lossy().starts_with("nats-server-"))
+        .unwrap()
 }
 
 /// A server with a store of its own.
@@ -103,7 +105,8 @@ impl Server {
     /// Three servers that share their streams.
     pub(crate) async fn cluster() -> [Self; 3] {
         let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let all: Vec<_> = routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let all: Vec<_> =
+            routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
         let mut servers = Vec::new();
         for (n, route) in routes.iter().enumerate() {
             let (port, directory) = (free_port(), directory());
@@ -378,7 +381,8 @@ impl Connector {
     }
 
     pub(crate) async fn until_logged(&self, what: &str) {
-        until(&format!("a line with {what:?}"), async || (self.lines_with(what) > 0).then_some(())).await;
+        until(&format!("a line with {what:?}"), async || (self.lines_with(what) > 0).then_some(()))
+            .await;
     }
 
     fn signal(&self, signal: &str) {
