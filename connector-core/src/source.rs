@@ -34,6 +34,10 @@ pub trait Source: Sized + Send + 'static {
     /// events have theirs from the user too, and for one function.
     const OWN_CONTENT_TYPE_FIRST: bool = false;
 
+    /// Crates whose log lines are left out unless debug is asked for: client libraries that log
+    /// each attempt of an outage, where the source reports its beginning and end.
+    const QUIET: &'static [&'static str] = &[];
+
     /// The word before the colon of a dead-letter address on this broker: `topic`. `None` where
     /// the broker cannot store letters.
     const LETTER_SCHEME: Option<&'static str>;

@@ -47,10 +47,17 @@ pub(crate) struct Subscriptions {
     /// What is subscribed to now, sorted; read for each message.
     filters: watch::Sender<Arc<[Filter]>>,
     open: BTreeMap<Filter, CancellationToken>,
-    /// What the server refuses, until the next listing.
-    refused: BTreeMap<Filter, String>,
+    /// What the server refuses, and why.
+    refused: BTreeMap<Filter, Refused>,
     tasks: JoinSet<Filter>,
     overflowed: u64,
+}
+
+/// A subscription that the server has refused.
+struct Refused {
+    why: String,
+    /// It has been asked for again, and no new refusal has come yet.
+    tried: bool,
 }
 
 impl Subscriptions {
@@ -81,7 +88,7 @@ impl Subscriptions {
                 changed = topics.changed() => if changed.is_err() { break },
                 changed = listings.changed() => {
                     if changed.is_err() { break }
-                    self.refused.clear();
+                    self.try_again();
                 }
                 Some(what) = self.link.complaints.recv() => self.complaint(&what),
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
@@ -101,7 +108,7 @@ impl Subscriptions {
     /// between the two, the old one owns it until the server is known to have the new one.
     async fn follow(&mut self) -> Result<(), SourceError> {
         let mut wanted = self.wanted();
-        wanted.retain(|filter| !self.refused.contains_key(filter));
+        wanted.retain(|filter| self.refused.get(filter).is_none_or(|refused| refused.tried));
         let new: Vec<Filter> =
             wanted.iter().filter(|it| !self.open.contains_key(*it)).cloned().collect();
         let gone: Vec<Filter> =
@@ -119,7 +126,9 @@ impl Subscriptions {
         self.filters.send_replace(wanted.into_iter().collect());
         for filter in gone {
             if let Some(stop) = self.open.remove(&filter) {
-                info!(subject = %filter, "no longer subscribed");
+                if !self.refused.contains_key(&filter) {
+                    info!(subject = %filter, "no longer subscribed");
+                }
                 stop.cancel();
             }
         }
@@ -162,7 +171,9 @@ impl Subscriptions {
             pending: Pending::new(),
             told: Told::default(),
         };
-        info!(subject = %filter, "subscribed");
+        if !self.refused.contains_key(&filter) {
+            info!(subject = %filter, "subscribed");
+        }
         self.open.insert(filter.clone(), stop.clone());
         self.tasks.spawn(async move {
             subscription.run(subscriber, stop).await;
@@ -179,22 +190,31 @@ impl Subscriptions {
         };
         let filter = self.open.keys().find(|filter| filter.as_str() == refused).cloned();
         match filter {
-            Some(filter) => drop(self.refused.insert(filter, what.to_owned())),
+            Some(filter) => {
+                self.refused.insert(filter, Refused { why: what.to_owned(), tried: false });
+            }
             None => warn!("the server says: {what}"),
         }
     }
 
-    /// Shows in the conditions which orders are served. A wish that is refused is shown too, but
-    /// may belong to another connector, so it does not keep the process from being ready.
+    /// At each listing: asks again for what was refused. What was asked for at the listing before
+    /// and not refused since has been granted.
+    fn try_again(&mut self) {
+        let intake = &self.intake;
+        self.refused.retain(|filter, refused| {
+            if refused.tried {
+                intake.conditions().well(&condition(filter));
+            }
+            !std::mem::replace(&mut refused.tried, true)
+        });
+    }
+
+    /// Shows in the conditions what is refused. A wish may belong to another connector, so it does
+    /// not keep the process from being ready.
     fn show(&self) {
         let ordered = !self.config.orders.is_empty();
-        for (filter, why) in &self.refused {
-            self.intake.conditions().unwell(&condition(filter), why, ordered);
-        }
-        for filter in self.open.keys() {
-            if self.intake.conditions().state(&condition(filter)).is_some() {
-                self.intake.conditions().well(&condition(filter));
-            }
+        for (filter, refused) in &self.refused {
+            self.intake.conditions().unwell(&condition(filter), &refused.why, ordered);
         }
     }
 

@@ -39,6 +39,7 @@ impl Source for Nats {
     const KIND: &'static str = "nats";
     const ATTRIBUTE_PREFIX: &'static str = "X-Nats-";
     const OWN_HEADERS: &'static [&'static str] = message::OWN;
+    const QUIET: &'static [&'static str] = &["async_nats"];
     const LETTER_SCHEME: Option<&'static str> = Some("subject");
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[
         ("asynchronous_invocation", "true"),

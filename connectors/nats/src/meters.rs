@@ -45,17 +45,17 @@ impl Meters {
         let meters = Arc::new(Self::default());
         metrics.with_registry(|registry| {
             registry.register(
-                "nats_lost",
+                "nats_connector_lost",
                 "Messages of core NATS that were not handed to any function",
                 meters.lost.clone(),
             );
             registry.register(
-                "nats_settle_retries",
+                "nats_connector_settle_retries",
                 "Acknowledgements that the server did not confirm and that were sent again",
                 meters.settle_retries.clone(),
             );
             registry.register(
-                "nats_recovered",
+                "nats_connector_recovered",
                 "Messages past the delivery limit of their consumer that were fetched from the stream",
                 meters.recovered.clone(),
             );
