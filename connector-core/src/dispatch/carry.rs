@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::dead_letter::{Address, Letter};
 use crate::event::FunctionName;
 use crate::functions::Function;
-use crate::headers::{TooLarge, compose, with_attempt};
+use crate::headers::{compose, with_attempt};
 use crate::hold::{Hold, Mends};
 use crate::invoke::{Answer, Judged, NoAnswer, judge};
 use crate::lane::{Reply, Work};
@@ -68,7 +68,6 @@ impl From<Broken> for Carried {
 pub(super) struct Carrier<'a> {
     dispatcher: &'a Dispatcher,
     work: &'a Work,
-    headers: Result<HeaderMap, TooLarge>,
     /// Some function has answered well: the event is no longer given back to wait in the broker.
     answered: AtomicBool,
 }
@@ -103,8 +102,7 @@ enum Next {
 
 impl<'a> Carrier<'a> {
     pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work) -> Self {
-        let headers = compose(&work.event, &dispatcher.headers);
-        Self { dispatcher, work, headers, answered: AtomicBool::new(false) }
+        Self { dispatcher, work, answered: AtomicBool::new(false) }
     }
 
     pub(super) async fn carry(&self, mapping: &Mapping) -> Carried {
@@ -158,19 +156,18 @@ impl<'a> Carrier<'a> {
                     turn => turn,
                 },
             };
-            let next = match &self.headers {
+            let Some(permit) = self.permit(&function, hold.is_some()).await? else { continue };
+            // Composed for each call anew: what waits, waits without them.
+            let next = match compose(event, &dispatcher.headers) {
                 Ok(headers) => {
-                    let Some(permit) = self.permit(&function, hold.is_some()).await? else {
-                        continue;
-                    };
-                    let Some(call) =
-                        self.call(&mapping, &function, headers, &mut calls, permit).await
-                    else {
+                    let call = self.call(&mapping, &function, headers, &mut calls, permit).await;
+                    let Some(call) = call else {
                         return Ok(Carried::Released { after: None });
                     };
                     self.weigh(call, &mapping, &function, &mut calls, hold.as_deref()).await?
                 }
                 Err(too_large) => {
+                    drop(permit);
                     calls.error = too_large.to_string();
                     Next::Bury { reason: "too_large", reply: None }
                 }
@@ -225,7 +222,7 @@ impl<'a> Carrier<'a> {
         &self,
         mapping: &Mapping,
         function: &Function,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         calls: &mut Calls,
         permit: Permit,
     ) -> Option<Call> {
