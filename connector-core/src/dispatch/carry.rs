@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
@@ -68,8 +67,9 @@ impl From<Broken> for Carried {
 pub(super) struct Carrier<'a> {
     dispatcher: &'a Dispatcher,
     work: &'a Work,
-    /// Some function has answered well: the event is no longer given back to wait in the broker.
-    answered: AtomicBool,
+    /// No other function is mapped: the event may be given back to wait in the broker. With others,
+    /// one that answers well, now or later, would be called again where it is delivered next.
+    alone: bool,
 }
 
 /// What is known of the calls made for one (event, function) in this delivery.
@@ -101,8 +101,8 @@ enum Next {
 }
 
 impl<'a> Carrier<'a> {
-    pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work) -> Self {
-        Self { dispatcher, work, answered: AtomicBool::new(false) }
+    pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work, functions: usize) -> Self {
+        Self { dispatcher, work, alone: functions == 1 }
     }
 
     pub(super) async fn carry(&self, mapping: &Mapping) -> Carried {
@@ -279,7 +279,6 @@ impl<'a> Carrier<'a> {
                 counted(Called::Well);
                 function.answered_well();
                 dispatcher.holds.end(&event.topic, name);
-                self.answered.store(true, Ordering::Relaxed);
                 let reply = answer.ok().filter(|_| event.wants_reply).map(|a| a.reply());
                 Ok(Next::End(Carried::ended(Outcome::Delivered, reply)))
             }
@@ -328,7 +327,7 @@ impl<'a> Carrier<'a> {
                     );
                 }
                 let stores = self.work.lane.options.stores_waits && !event.last_delivery;
-                if stores && !self.answered.load(Ordering::Relaxed) {
+                if stores && self.alone {
                     return Ok(Next::End(Carried::Released { after: Some(wait) }));
                 }
                 self.or_broken(name, tokio::time::sleep(wait)).await?;

@@ -40,7 +40,11 @@ pub(crate) struct Link {
 
 /// Whether the connection is there. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Watched(watch::Receiver<State>);
+pub(crate) struct Watched {
+    state: watch::Receiver<State>,
+    /// The connection that was there when this was last asked.
+    seen: u64,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct State {
@@ -50,27 +54,38 @@ struct State {
 }
 
 impl Watched {
+    fn new(state: watch::Receiver<State>) -> Self {
+        Self { state, seen: 0 }
+    }
+
     pub(crate) fn is_up(&self) -> bool {
-        self.0.borrow().up
+        self.state.borrow().up
     }
 
     /// Resolves while there is a connection.
     ///
     /// Cancel-safe.
     pub(crate) async fn up(&mut self) {
-        if self.0.wait_for(|state| state.up).await.is_err() {
+        if self.state.wait_for(|state| state.up).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Resolves when a connection has been made since this was last asked.
+    /// Resolves when there is another connection than when this last resolved.
     ///
     /// Cancel-safe.
     pub(crate) async fn renewed(&mut self) {
-        let before = self.0.borrow_and_update().number;
-        if self.0.wait_for(|state| state.up && state.number != before).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        let seen = self.seen;
+        let renewed = self.state.wait_for(|state| state.up && state.number != seen).await;
+        let Ok(number) = renewed.map(|state| state.number) else {
+            return std::future::pending().await;
+        };
+        self.seen = number;
+    }
+
+    /// Notes the connection that is there now: only another one is news.
+    pub(crate) fn look(&mut self) {
+        self.seen = self.state.borrow().number;
     }
 }
 
@@ -108,7 +123,7 @@ pub(crate) async fn connect(
                 _ => SourceError::Unreachable(why),
             }
         })?;
-    Ok(Link { client, watched: Watched(state), complaints, overflows })
+    Ok(Link { client, watched: Watched::new(state), complaints, overflows })
 }
 
 /// Waits until the server has seen everything sent so far, a few seconds at most: a subscription

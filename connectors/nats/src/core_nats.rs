@@ -31,6 +31,7 @@ use tracing::{info, warn};
 
 use crate::config::NatsConfig;
 use crate::connect::{Link, round_trip};
+use crate::letters::Letters;
 use crate::message::passing;
 use crate::meters::{Lost, Meters};
 use crate::subject::{Filter, owner, reduce};
@@ -170,6 +171,7 @@ impl Subscriptions {
             lane,
             pending: Pending::new(),
             told: Told::default(),
+            letters: Letters::new(&self.intake),
         };
         if !self.refused.contains_key(&filter) {
             info!(subject = %filter, "subscribed");
@@ -269,6 +271,7 @@ struct Subscription {
     /// Where the answer is to go, if anywhere.
     pending: Pending<Option<Subject>, AnyOrder>,
     told: Told,
+    letters: Letters,
 }
 
 impl Subscription {
@@ -297,7 +300,8 @@ impl Subscription {
         // A server's own notes, and what another subscription of ours brings as well.
         let subject = message.subject.as_str();
         let mine = owner(self.filters.borrow().iter(), subject) == Some(&self.filter);
-        if message.status.is_some() || !mine {
+        let is_letter = self.filter.is_wild() && self.letters.contains(subject);
+        if message.status.is_some() || !mine || is_letter {
             return;
         }
         let Some(slot) = self.lane.try_slot(message.payload.len()) else {

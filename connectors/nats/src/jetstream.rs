@@ -16,7 +16,6 @@ use async_nats::jetstream::stream::{RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context};
 use connector_core::Intake;
 use connector_core::conditions::Subject as Condition;
-use connector_core::dead_letter::Address;
 use connector_core::log::Chain;
 use connector_core::source::SourceError;
 use futures_util::TryStreamExt as _;
@@ -29,6 +28,7 @@ use crate::binding::{self, Terms};
 use crate::config::{JetStreamConfig, NatsConfig};
 use crate::connect::{Link, PATIENCE};
 use crate::lane::{Ended, Owner, Served};
+use crate::letters::Letters;
 use crate::meters::Meters;
 use crate::settle::Settler;
 use crate::skipped::{self, Skipped};
@@ -331,15 +331,13 @@ impl Consumers {
         Ok((terms, delivers))
     }
 
-    /// A dead-letter subject of ours that lies within what is delivered by a pattern.
+    /// A dead-letter subject of ours that lies within what is delivered.
     fn letters_within(&self, delivers: &[Filter]) -> Option<String> {
-        let map = self.intake.topics().borrow().clone();
-        let addresses = map.mappings().filter_map(|mapping| mapping.dead_letter.as_ref());
-        let mut addresses = addresses.chain([&self.intake.config().dead_letter]);
-        addresses.find_map(|address| match address {
-            Address::Broker(to) if delivers.iter().any(|it| it.matches(to)) => Some(to.clone()),
-            _ => None,
-        })
+        let letters = Letters::new(&self.intake);
+        let mut subjects = letters.subjects();
+        subjects
+            .find(|to| delivers.iter().any(|it| it.is_wild() && it.matches(to)))
+            .map(str::to_owned)
     }
 
     /// Makes what is served what was found.

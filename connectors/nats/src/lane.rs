@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::binding::Terms;
+use crate::letters::Letters;
 use crate::message::{Position, kept};
 use crate::pull::{Ask, Pull, Pulled};
 use crate::settle::{IN_PROGRESS, Settler};
@@ -100,8 +101,11 @@ impl Served {
             )
         });
         let context = jetstream::new(self.settler.client.clone());
+        let letters = Letters::new(&self.intake);
         let shared = Arc::new(Shared { lane, served: self });
         Running {
+            letters,
+            by_pattern: !exact,
             shared,
             context,
             pending: Pending::new(),
@@ -177,6 +181,9 @@ impl Shared {
 struct Running {
     shared: Arc<Shared>,
     context: Context,
+    letters: Letters,
+    /// What it delivers is not one subject that somebody asked for by name.
+    by_pattern: bool,
     pending: Pending<Place, AnyOrder>,
     settling: FuturesUnordered<BoxFuture<'static, ()>>,
     /// Messages that are fetched because an advisory told of them.
@@ -319,7 +326,8 @@ impl Running {
         self.typical =
             (self.typical / 2 + message.payload.len()).clamp(TYPICAL, self.shared.served.largest);
         self.highest = self.highest.max(Some(position.sequence));
-        if self.shared.served.is_anothers(&message.subject) {
+        let is_letter = self.by_pattern && self.letters.contains(&message.subject);
+        if is_letter || self.shared.served.is_anothers(&message.subject) {
             self.settling.push(self.settler().pass_over(subject).boxed());
             return;
         }

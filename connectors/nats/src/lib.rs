@@ -18,6 +18,7 @@ mod core_nats;
 mod dead_letter;
 mod jetstream;
 mod lane;
+mod letters;
 mod message;
 mod meters;
 mod pull;

@@ -2,7 +2,9 @@
 //!
 //! The protocol is spoken here and not through the client library's batches, which do not tell a
 //! deleted consumer from a moved leader, lose a wake-up at each heartbeat, and stay silent until
-//! they expire when the connection is lost under them.
+//! they expire when the connection is lost under them. Nor do they wait for what the server's last
+//! word about a request overtakes: a replicated consumer sends its messages only when its
+//! followers have noted them, and says at once that the batch is complete.
 
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ const EXPIRES: Duration = Duration::from_secs(10);
 /// A silence longer than this many heartbeats means that nobody serves the request any more.
 const SILENT_BEATS: u32 = 3;
 
+/// With how many messages left of those asked for the server ended a request.
+const LEFT: &str = "Nats-Pending-Messages";
+
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
@@ -30,8 +35,10 @@ pub(crate) struct Ask {
 pub(crate) struct Pull {
     subscriber: Subscriber,
     slots: Vec<Slot>,
-    /// It has brought a message.
-    brought: bool,
+    /// How many messages were asked for.
+    asked: usize,
+    /// The server has said its last word, and how many messages it has sent in all.
+    last_word: Option<(Pulled, usize)>,
     beat: Duration,
     /// Without a word from the server until then, the request is dead.
     silent_at: Instant,
@@ -76,8 +83,9 @@ impl Pull {
         );
         let sent = client.publish_with_reply(subject.to_owned(), inbox, body.into()).await;
         sent.map_err(|error| error.to_string())?;
-        let mut pull = Self { subscriber, slots, brought: false, beat, silent_at: Instant::now() };
-        pull.heard();
+        let (asked, silent_at) = (slots.len(), Instant::now());
+        let mut pull = Self { subscriber, slots, asked, last_word: None, beat, silent_at };
+        pull.silent_at += beat * SILENT_BEATS;
         Ok(pull)
     }
 
@@ -86,34 +94,55 @@ impl Pull {
     /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Pulled {
         loop {
-            if self.slots.is_empty() {
-                return Pulled::Over;
+            if let Some(over) = self.over() {
+                return over;
             }
             let message = tokio::select! {
                 biased;
                 message = self.subscriber.next() => message,
                 () = tokio::time::sleep_until(self.silent_at) => {
-                    return Pulled::Unserved("the server is silent".to_owned());
+                    // What was sent and has not come by now is lost; its lease will lapse.
+                    let last_word = self.last_word.take().map(|(last_word, _)| last_word);
+                    return last_word
+                        .unwrap_or_else(|| Pulled::Unserved("the server is silent".to_owned()));
                 }
             };
-            self.heard();
+            self.silent_at = Instant::now() + self.beat * SILENT_BEATS;
             let Some(message) = message else {
                 return Pulled::Unserved("the connection was closed".to_owned());
             };
-            if let Some(pulled) = self.judge(message) {
-                return pulled;
+            if let Some((message, slot)) = self.judge(message) {
+                return Pulled::Message(message, slot);
             }
         }
+    }
+
+    /// The request's end, once everything that was sent for it has come.
+    fn over(&mut self) -> Option<Pulled> {
+        if self.slots.is_empty() {
+            return Some(Pulled::Over);
+        }
+        let (last_word, _) = {
+            let brought = self.brought();
+            self.last_word.take_if(|(_, sent)| *sent <= brought)?
+        };
+        Some(match last_word {
+            // Together with those that came, not by itself.
+            Pulled::TooLarge if self.brought() > 0 => Pulled::Over,
+            last_word => last_word,
+        })
+    }
+
+    fn brought(&self) -> usize {
+        self.asked - self.slots.len()
     }
 
     /// What has come already, without waiting: for a request that is given up.
     pub(crate) fn now(&mut self) -> Option<(Box<Message>, Slot)> {
         loop {
             let message = self.subscriber.next().now_or_never()??;
-            match self.judge(message) {
-                Some(Pulled::Message(message, slot)) => return Some((message, slot)),
-                Some(_) => return None,
-                None => {}
+            if let Some(brought) = self.judge(message) {
+                return Some(brought);
             }
         }
     }
@@ -135,22 +164,20 @@ impl Pull {
         left
     }
 
-    fn heard(&mut self) {
-        self.silent_at = Instant::now() + self.beat * SILENT_BEATS;
-    }
-
-    fn judge(&mut self, message: Message) -> Option<Pulled> {
-        let what = message.description.as_deref().unwrap_or_default();
+    /// A message with its slot; a note of the server is noted.
+    fn judge(&mut self, message: Message) -> Option<(Box<Message>, Slot)> {
         let Some(status) = message.status.filter(|status| *status != StatusCode::OK) else {
-            let slot = self.slots.pop()?;
-            self.brought = true;
-            return Some(Pulled::Message(Box::new(message), slot));
+            return Some((Box::new(message), self.slots.pop()?));
         };
-        match judge_status(status.as_u16(), what)? {
-            // Together with those that came, not by itself.
-            Pulled::TooLarge if self.brought => Some(Pulled::Over),
-            pulled => Some(pulled),
-        }
+        let what = message.description.as_deref().unwrap_or_default();
+        let last_word = judge_status(status.as_u16(), what)?;
+        tracing::debug!(status = status.as_u16(), what, "the request is over");
+        let left = message.headers.as_ref().and_then(|headers| headers.get(LEFT));
+        let left = left.and_then(|left| left.as_str().parse().ok());
+        // A word without the number says nothing of messages under way.
+        let sent = left.map_or(0, |left: usize| self.asked.saturating_sub(left));
+        self.last_word = Some((last_word, sent));
+        None
     }
 }
 

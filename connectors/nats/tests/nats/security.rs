@@ -83,8 +83,12 @@ async fn an_nkey_proves_who_we_are() {
 
 #[tokio::test]
 async fn a_refused_subscription_is_told_and_the_others_go_on() {
-    let users = "authorization { users: [ { user: u, password: p, permissions: { subscribe: { deny: \"secret.>\" } } } ] }";
-    let server = Server::with(users).await;
+    let denied = |what: &str| {
+        format!(
+            "authorization {{ users: [ {{ user: u, password: p, permissions: {{ subscribe: {{ deny: \"{what}\" }} }} }} ] }}"
+        )
+    };
+    let server = Server::with(&denied("secret.>")).await;
     let files = directory();
     let (user, password) = (write(&files, "u", "u"), write(&files, "p", "p"));
     let functions =
@@ -97,7 +101,7 @@ async fn a_refused_subscription_is_told_and_the_others_go_on() {
     client.publish("t", "x".into()).await.unwrap();
     gateway.ledger().wait_for("the other topic", |calls| calls.of("f").count() == 1).await;
 
-    server.configure("authorization { user: u, password: p }");
+    server.configure(&denied("something.else"));
     server.reload().await;
     connector.until_ready().await;
     connector.until_logged("well again subject=\"subscription to secret.>\"").await;
@@ -106,6 +110,8 @@ async fn a_refused_subscription_is_told_and_the_others_go_on() {
         1,
         "told once, not at each listing"
     );
+    // The server has closed every connection whose permissions changed.
+    let client = server.client_as("u", "p").await;
     client.publish("secret.x", "x".into()).await.unwrap();
     gateway.ledger().wait_for("the topic", |calls| calls.of("g").count() == 1).await;
 }
