@@ -239,6 +239,7 @@ impl fmt::Debug for Message {
 
 /// Whether the case is for this source; says so where it is not.
 #[must_use]
+#[expect(clippy::print_stdout, reason = "the test harness shows it with the test")]
 pub fn applies<S: Stage>(needs: Needs) -> bool {
     let applies = S::CAPABILITIES.meet(needs);
     if !applies {

@@ -3,7 +3,7 @@
 mod binary;
 mod output;
 
-pub use binary::binary;
+pub use binary::{binary, program};
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -272,6 +272,7 @@ impl Connector {
 }
 
 impl Drop for Connector {
+    #[expect(clippy::print_stdout, reason = "the test harness shows it with the failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("the connector's output:\n{}", self.output);

@@ -5,8 +5,10 @@
 //! those of the connector.
 
 mod clients;
+mod records;
 
-pub use clients::{Committed, Record, Stored};
+pub use clients::Committed;
+pub use records::{Record, Stored};
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -12,13 +12,15 @@
 
 pub mod conformance;
 pub mod connector;
+pub mod gateway;
 pub mod golden;
 pub mod kafka;
 pub mod metrics;
 pub mod process;
 pub mod wait;
 
-pub use connector::{Connector, Ended, Launch};
+pub use connector::{Connector, Ended, Launch, program};
+pub use gateway::Gateway;
 pub use kafka::{Broker, Record};
 pub use wait::{PATIENCE, until};
 

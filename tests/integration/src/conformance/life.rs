@@ -99,15 +99,23 @@ pub async fn two_instances_share<S: Stage>() {
 pub async fn a_member_that_joins_midway_loses_nothing<S: Stage>() {
     let play = Play::<S>::new(Setup { lanes: 6, ..Setup::default() }).await;
     play.gateway.fault(FUNCTION, Fault::slow(Duration::from_millis(20)));
-    let messages = Message::many("midway", 600);
-    play.stage.publish(&messages).await;
     let first = play.launch().ready().await;
-    let ledger = play.gateway.ledger();
-    ledger.wait_for("50 calls", |calls| calls.begun() >= 50).await;
-    let second = play.launch().ready().await;
-    second.metrics_until("the second to receive", |metrics| metrics.received() >= 10).await;
+    let second = play.launch().start().await;
+    // Under load all the while, until the second has its share, and then it dies.
+    let mut published = Vec::new();
+    until(
+        "the second to receive",
+        async || {
+            let more = Message::many(&format!("midway {}", published.len()), 50);
+            play.stage.publish(&more).await;
+            published.extend(more);
+            second.metrics().await.received()
+        },
+        |received| *received >= 10,
+    )
+    .await;
     second.kill_now().await;
-    play.delivered(&messages).await;
+    play.delivered(&published).await;
     play.settled().await;
     first.end().await;
 }

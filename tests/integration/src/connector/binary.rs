@@ -19,24 +19,37 @@ use crate::root;
 /// # Panics
 /// When it cannot be built, with what cargo says.
 pub async fn binary(kind: &str) -> PathBuf {
+    program(&format!("{kind}-connector")).await
+}
+
+/// The binary that a package of the workspace is named after; built if it is not up to date.
+///
+/// Built as the test is; with `TEST_RELEASED_BINARIES` set, as it is shipped.
+///
+/// # Panics
+/// When it cannot be built, with what cargo says.
+pub async fn program(package: &str) -> PathBuf {
     type Built = Arc<OnceCell<PathBuf>>;
     static BINARIES: Mutex<Option<HashMap<String, Built>>> = Mutex::const_new(None);
     let binary = {
         let mut binaries = BINARIES.lock().await;
-        Arc::clone(binaries.get_or_insert_default().entry(kind.to_owned()).or_default())
+        Arc::clone(binaries.get_or_insert_default().entry(package.to_owned()).or_default())
     };
-    binary.get_or_init(|| build(kind)).await.clone()
+    binary.get_or_init(|| build(package)).await.clone()
 }
 
-async fn build(kind: &str) -> PathBuf {
+async fn build(package: &str) -> PathBuf {
     // This test is <target>/<profile>/deps/<test>: the binaries stand two steps up.
     let test = env::current_exe().expect("a process knows its binary");
-    let profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
+    let mut profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
     let target = profile.parent().expect("a profile has a folder").to_owned();
-    let package = format!("{kind}-connector");
+    // Building the test itself so would take minutes more, and prove nothing more.
+    if env::var_os("TEST_RELEASED_BINARIES").is_some() {
+        profile = target.join("release");
+    }
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["build", "--quiet", "--locked", "--package", &package])
+        .args(["build", "--quiet", "--locked", "--package", package])
         .arg("--target-dir")
         .arg(target)
         .current_dir(root())

@@ -21,8 +21,8 @@ fn assert_in_order<G: Ord + std::fmt::Debug>(calls: &[Call], group: impl Fn(&Cal
     }
     for (group, calls) in groups {
         for pair in calls.windows(2) {
-            let offsets = (pair[0].offset.unwrap(), pair[1].offset.unwrap());
-            assert!(offsets.0 < offsets.1, "{group:?}: {offsets:?}");
+            let offsets = (pair[0].offset, pair[1].offset);
+            assert!(offsets.0.is_some() && offsets.0 < offsets.1, "{group:?}: {offsets:?}");
             assert!(!pair[0].overlaps(pair[1]), "{group:?}: {offsets:?} at the same time");
         }
     }

@@ -65,6 +65,7 @@ impl Pace {
 
     /// Prints and judges the figures: with the trouble there must be nine tenths of what there is
     /// without.
+    #[expect(clippy::print_stdout, reason = "the figures are what this is for")]
     async fn judge(&self, what: &str, without: usize) {
         let mut windows = Vec::new();
         for _ in 0..3 {
