@@ -91,7 +91,7 @@ impl Terms {
             return wanted;
         }
         let index = usize::try_from(delivered.saturating_sub(1)).unwrap_or(usize::MAX);
-        let scheduled = self.leases.get(index).or(self.leases.last());
+        let scheduled = self.leases.get(index).or_else(|| self.leases.last());
         scheduled.map_or(wanted, |scheduled| wanted.max(*scheduled))
     }
 

@@ -82,11 +82,6 @@ impl Watched {
         };
         self.seen = number;
     }
-
-    /// Notes the connection that is there now: only another one is news.
-    pub(crate) fn look(&mut self) {
-        self.seen = self.state.borrow().number;
-    }
 }
 
 /// Connects, once to each server. The library then keeps the connection up for as long as a clone
@@ -174,7 +169,7 @@ fn options(config: &Arc<NatsConfig>) -> ConnectOptions {
 /// Something between a half and one. The clock's last digits are random enough for this.
 fn spread() -> f64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    0.5 + f64::from(now.map_or(0, |now| now.subsec_nanos() / 1_000 % 1_000)) / 2_000.0
+    0.5 + f64::from(now.map_or(0, |now| now.subsec_micros() % 1_000)) / 2_000.0
 }
 
 /// What the client library reports, on its way to those who act on it.

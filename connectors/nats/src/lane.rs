@@ -226,7 +226,8 @@ impl Running {
                 Some((place, slot, found)) = self.finding.next() => self.found(place, slot, found),
                 _ = extend.tick(), if !self.pending.is_empty() => self.extend().await,
                 () = shared.lane.ended() => break,
-                () = watched.renewed(), if is_open => asking = self.ask_anew(asking),
+                // A request that was open on an earlier connection is dead.
+                () = watched.renewed(), if is_open => asking = self.ask_anew(asking).await,
                 changed = topics.changed(), if is_open => {
                     if changed.is_ok() && !shared.served.is_wanted() {
                         asking = self.close(asking).await;
@@ -234,8 +235,11 @@ impl Running {
                 }
                 () = becomes(&mut platform, false), if is_open => asking = self.close(asking).await,
                 step = step(&mut asking) => match self.step(step) {
-                    Ok(Some(next)) => asking = next,
                     Ok(None) => {}
+                    Ok(Some(next)) => {
+                        let before = std::mem::replace(&mut asking, next);
+                        self.retire(before).await;
+                    }
                     Err(why) => return Ended::Gone { why, resume: self.resume() },
                 },
             }
@@ -294,20 +298,26 @@ impl Running {
         Asking::Pause(until)
     }
 
-    /// A request that was open on an earlier connection is dead. What came before that counts.
-    fn ask_anew(&mut self, asking: Asking) -> Asking {
-        if let Asking::Open(mut pull) = asking {
-            while let Some((message, slot)) = pull.now() {
-                self.take(*message, slot);
-            }
-        }
+    async fn ask_anew(&mut self, asking: Asking) -> Asking {
+        self.retire(asking).await;
         self.opening()
+    }
+
+    /// Closes a request that is over. What came too late for it counts all the same.
+    async fn retire(&mut self, asking: Asking) {
+        let Asking::Open(pull) = asking else { return };
+        if pull.is_full() {
+            return;
+        }
+        for (message, slot) in pull.close().await {
+            self.take(*message, slot);
+        }
     }
 
     /// Closes the open request. What the server had sent by then is given back.
     async fn close(&mut self, asking: Asking) -> Asking {
         if let Asking::Open(pull) = asking {
-            for message in pull.close().await {
+            for (message, _) in pull.close().await {
                 if let Some(place) = message.reply {
                     self.settling.push(self.settler().give_back(place, None).boxed());
                 }
@@ -433,7 +443,7 @@ impl Running {
     /// The first message that is not done with.
     fn resume(&self) -> Option<u64> {
         let open = self.pending.waiting().map(|place| place.sequence).min();
-        open.or(self.highest.map(|highest| highest + 1))
+        open.or_else(|| self.highest.map(|highest| highest + 1))
     }
 }
 

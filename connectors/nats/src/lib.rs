@@ -32,8 +32,8 @@ pub use config::NatsConfig;
 pub struct Nats(Kind);
 
 enum Kind {
-    Core(core_nats::Subscriptions),
-    JetStream(jetstream::Consumers),
+    Core(Box<core_nats::Subscriptions>),
+    JetStream(Box<jetstream::Consumers>),
 }
 
 impl Source for Nats {
@@ -59,9 +59,9 @@ impl Source for Nats {
         let buffered = intake.config().lane_window.max(256);
         let link = connect::connect(&config, Some(intake.clone()), buffered).await?;
         Ok(Self(if config.is_jetstream() {
-            Kind::JetStream(jetstream::Consumers::new(config, intake, link))
+            Kind::JetStream(Box::new(jetstream::Consumers::new(config, intake, link)))
         } else {
-            Kind::Core(core_nats::Subscriptions::new(config, intake, link))
+            Kind::Core(Box::new(core_nats::Subscriptions::new(config, intake, link)))
         }))
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::{Client, Message, StatusCode, Subscriber};
 use connector_core::Slot;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
 /// How long a request stays open when there is nothing to deliver.
@@ -18,6 +18,9 @@ const EXPIRES: Duration = Duration::from_secs(10);
 
 /// A silence longer than this many heartbeats means that nobody serves the request any more.
 const SILENT_BEATS: u32 = 3;
+
+/// How long the end of a request is waited for that was taken back.
+const CLOSED: Duration = Duration::from_secs(2);
 
 /// With how many messages left of those asked for the server ended a request.
 const LEFT: &str = "Nats-Pending-Messages";
@@ -133,33 +136,27 @@ impl Pull {
         })
     }
 
+    /// Whether it has brought everything that was asked for: nothing more can come.
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     fn brought(&self) -> usize {
         self.asked - self.slots.len()
     }
 
-    /// What has come already, without waiting: for a request that is given up.
-    pub(crate) fn now(&mut self) -> Option<(Box<Message>, Slot)> {
-        loop {
-            let message = self.subscriber.next().now_or_never()??;
-            if let Some(brought) = self.judge(message) {
-                return Some(brought);
-            }
-        }
-    }
-
-    /// Takes the request back and gives everything that the server had sent by then.
-    pub(crate) async fn close(mut self) -> Vec<Message> {
+    /// Takes the request back and gives everything that the server had sent by then: what is not
+    /// read now would be nobody's until its lease lapses.
+    pub(crate) async fn close(mut self) -> Vec<(Box<Message>, Slot)> {
         let mut left = Vec::new();
         if self.subscriber.drain().await.is_ok() {
             let rest = async {
                 while let Some(message) = self.subscriber.next().await {
-                    if message.status.is_none_or(|status| status == StatusCode::OK) {
-                        left.push(message);
-                    }
+                    left.extend(self.judge(message));
                 }
             };
             // With the connection lost nothing comes, and the server knows that we are gone.
-            drop(tokio::time::timeout(Duration::from_secs(2), rest).await);
+            drop(tokio::time::timeout(CLOSED, rest).await);
         }
         left
     }
