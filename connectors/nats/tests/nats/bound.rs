@@ -62,7 +62,9 @@ async fn a_consumer_that_would_lose_messages_is_refused_with_the_reason() {
     stream.create_consumer(push).await.unwrap();
     server.publish("s", "x").await;
     let gateway = gateway([Function::named("f").topic("s").echo()]).await;
-    let connector = Connector::start(&server.address(), &gateway, &BOUND);
+    // In between there is none for a moment, and none is to be created.
+    let env = [BOUND[0], BOUND[1], ("bind", "true")];
+    let connector = Connector::start(&server.address(), &gateway, &env);
     connector.until_unready("refused: it pushes its messages").await;
 
     stream.delete_consumer("theirs").await.unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "what fails here fails the test")]
 
 mod bound;
+mod chaos;
 mod core;
 mod faults;
 mod jetstream;
