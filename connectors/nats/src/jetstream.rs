@@ -109,9 +109,9 @@ impl Consumers {
         let (mut topics, mut listings) = (self.intake.topics(), self.intake.listings());
         let mut watched = self.link.watched.clone();
         let intake = self.intake.clone();
-        let mut looked: Option<Instant> = None;
+        let (mut due, mut looked) = (true, Instant::now());
+        let mut said = String::new();
         loop {
-            let due = looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) || !self.shown.is_empty();
             if due && self.link.watched.is_up() {
                 topics.mark_unchanged();
                 let look = tokio::select! {
@@ -120,26 +120,33 @@ impl Consumers {
                     look = self.look() => look,
                 };
                 self.follow(look);
-                looked = Some(Instant::now());
+                (due, looked) = (false, Instant::now());
             }
             tokio::select! {
                 biased;
                 () = intake.draining() => break,
                 changed = topics.changed() => {
                     if changed.is_err() { break }
-                    looked = None;
+                    due = true;
                 }
                 // What was refused or unknown is asked for again.
-                changed = listings.changed() => if changed.is_err() { break },
-                () = watched.renewed() => looked = None,
+                changed = listings.changed() => {
+                    if changed.is_err() { break }
+                    due |= !self.shown.is_empty() || looked.elapsed() >= LOOK_AGAIN;
+                }
+                () = watched.renewed() => due = true,
                 Some(what) = self.link.complaints.recv() => {
-                    tracing::warn!("the server says: {what}");
+                    // A look that is refused is refused the same way each time.
+                    if what != said {
+                        tracing::warn!("the server says: {what}");
+                        said = what;
+                    }
                 }
                 Some(ended) = self.tasks.join_next() => {
                     let (key, ended) = ended
                         .map_err(|error| SourceError::Broken(format!("a lane failed: {error}")))?;
                     self.ended(key, ended);
-                    looked = None;
+                    due = true;
                 }
             }
         }

@@ -106,6 +106,7 @@ async fn the_last_delivery_is_finished_here() {
     until_empty(&stream, "theirs").await;
     let info = stream.consumer_info("theirs").await.unwrap();
     assert_eq!(info.delivered.consumer_sequence, 2);
+    assert_eq!(connector.metric("nats_connector_recovered_total").await, 0, "never given up on");
     until_is("delivered", 1, async || connector.came("delivered").await).await;
     connector.balanced().await;
 }
