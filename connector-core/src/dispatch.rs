@@ -148,7 +148,7 @@ impl Dispatcher {
                     None => continue,
                 }
             }
-            let carrier = Carrier::new(self, work);
+            let carrier = Carrier::new(self, work, functions.len());
             let carried = match &*functions {
                 [one] => vec![carrier.carry(one).await],
                 many => join_all(many.iter().map(|one| carrier.carry(one))).await,

@@ -37,6 +37,10 @@ pub struct Event {
     /// How often the broker says it has delivered this event, this time included. `None` when it
     /// cannot say.
     pub delivery_count: Option<u32>,
+    /// The broker gives up on this event once it is given back. So no wait of it is stored in the
+    /// broker, and when draining cuts it short, its letter is stored (reason `shutdown`) where
+    /// there is a place for letters.
+    pub last_delivery: bool,
     /// Events with equal keys are called one after the other, in order of arrival. `None`: free.
     pub order_key: Option<OrderKey>,
     /// The publisher waits for the function's answer (core NATS, MQTT 5).
@@ -66,6 +70,7 @@ impl Event {
             key: None,
             occurred_at: None,
             delivery_count: None,
+            last_delivery: false,
             order_key: None,
             wants_reply: false,
             only: None,

@@ -107,8 +107,8 @@ pub struct LaneOptions {
     pub redelivers: bool,
     /// What an event that no function is mapped to means: see [`Unmatched`].
     pub unmatched: Unmatched,
-    /// A wait before the next attempt is stored in the broker, by releasing with that wait, as
-    /// long as no function has answered the event well.
+    /// A wait before the next attempt is stored in the broker, by releasing with that wait, where
+    /// no other function is mapped: one that answers well must not be called again elsewhere.
     pub stores_waits: bool,
     /// The next event of a key is called only once this one's [`Settled`] has been dropped, that
     /// is, once the broker has taken the settlement.

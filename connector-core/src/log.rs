@@ -35,9 +35,10 @@ const FRAME: usize = 512;
 /// Sets up the log of this process. `kind` is the source's: its crate is one of ours.
 ///
 /// A log that is set up already (by a test) stays.
-pub fn init(kind: &str, debug: bool, encoding: LogEncoding) {
+pub fn init(kind: &str, quiet: &[&'static str], debug: bool, encoding: LogEncoding) {
     let lines = Lines::new(encoding, io::stdout());
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(levels(kind, debug)));
+    let subscriber =
+        tracing_subscriber::registry().with(lines.with_filter(levels(kind, quiet, debug)));
     tracing::subscriber::set_global_default(subscriber).ok();
 }
 
@@ -57,10 +58,13 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// Info from everybody; debug from our own crates when asked for.
-fn levels(kind: &str, debug: bool) -> Targets {
+/// Info from everybody; debug from our own crates when asked for. Nothing from those that are
+/// `quiet`, unless debug is asked for.
+fn levels(kind: &str, quiet: &[&'static str], debug: bool) -> Targets {
     let ours = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    let theirs = if debug { LevelFilter::INFO } else { LevelFilter::OFF };
     Targets::new()
+        .with_targets(quiet.iter().map(|target| (*target, theirs)))
         .with_default(LevelFilter::INFO)
         .with_target("connector_core", ours)
         .with_target(format!("{kind}_connector"), ours)

@@ -80,7 +80,7 @@ fn print(outcome: &settings::Outcome) -> ExitCode {
 async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     let Loaded { core, source, warnings } = loaded;
     let (core, source) = (Arc::new(core), Arc::new(source));
-    log::init(S::KIND, core.debug, core.log_encoding);
+    log::init(S::KIND, S::QUIET, core.debug, core.log_encoding);
     for warning in warnings {
         warn!("{warning}");
     }

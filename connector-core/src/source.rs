@@ -35,6 +35,10 @@ pub trait Source: Sized + Send + 'static {
     /// events have theirs from the user too, and for one function.
     const OWN_CONTENT_TYPE_FIRST: bool = false;
 
+    /// Crates whose log lines are left out unless debug is asked for: client libraries that log
+    /// each attempt of an outage, where the source reports its beginning and end.
+    const QUIET: &'static [&'static str] = &[];
+
     /// The word before the colon of a dead-letter address on this broker: `topic`. `None` where
     /// the broker cannot store letters.
     const LETTER_SCHEME: Option<&'static str>;
@@ -87,6 +91,10 @@ pub trait Source: Sized + Send + 'static {
 pub trait SourceConfig: Sized + Send + Sync + 'static {
     /// Every setting of this source. The help, the reference and the parser are made from it.
     const SETTINGS: &'static [Setting];
+
+    /// Defaults that depend on other settings, by [`Values::set_default`]. Called before anything
+    /// is read.
+    fn defaults(_values: &mut Values) {}
 
     /// Reads and validates the settings. Every mistake is noted in `values`; what is returned is
     /// used only if there was none.

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
@@ -68,8 +67,9 @@ impl From<Broken> for Carried {
 pub(super) struct Carrier<'a> {
     dispatcher: &'a Dispatcher,
     work: &'a Work,
-    /// Some function has answered well: the event is no longer given back to wait in the broker.
-    answered: AtomicBool,
+    /// No other function is mapped: the event may be given back to wait in the broker. With others,
+    /// one that answers well, now or later, would be called again where it is delivered next.
+    alone: bool,
 }
 
 /// What is known of the calls made for one (event, function) in this delivery.
@@ -101,8 +101,8 @@ enum Next {
 }
 
 impl<'a> Carrier<'a> {
-    pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work) -> Self {
-        Self { dispatcher, work, answered: AtomicBool::new(false) }
+    pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work, functions: usize) -> Self {
+        Self { dispatcher, work, alone: functions == 1 }
     }
 
     pub(super) async fn carry(&self, mapping: &Mapping) -> Carried {
@@ -123,7 +123,14 @@ impl<'a> Carrier<'a> {
                 }
             }
         };
-        match self.serve(&mapping.function).await.unwrap_or_else(Carried::from) {
+        let carried = match self.serve(&mapping.function).await.unwrap_or_else(Carried::from) {
+            released @ Carried::Released { .. } => {
+                let buried = self.bury_at_shutdown(mapping).await;
+                buried.map_or(released, |outcome| Carried::ended(outcome, None))
+            }
+            carried => carried,
+        };
+        match carried {
             Carried::Ended { outcome, again, reply, .. } => {
                 let pin = Some(claimed.finish(outcome));
                 Carried::Ended { outcome, again, reply, pin }
@@ -276,7 +283,6 @@ impl<'a> Carrier<'a> {
                 counted(Called::Well);
                 function.answered_well();
                 dispatcher.holds.end(&event.topic, name);
-                self.answered.store(true, Ordering::Relaxed);
                 let reply = answer.ok().filter(|_| event.wants_reply).map(|a| a.reply());
                 Ok(Next::End(Carried::ended(Outcome::Delivered, reply)))
             }
@@ -324,7 +330,8 @@ impl<'a> Carrier<'a> {
                         attempt = calls.made, error = why, wait = ?wait, "will be tried again"
                     );
                 }
-                if self.work.lane.options.stores_waits && !self.answered.load(Ordering::Relaxed) {
+                let stores = self.work.lane.options.stores_waits && !event.last_delivery;
+                if stores && self.alone {
                     return Ok(Next::End(Carried::Released { after: Some(wait) }));
                 }
                 self.or_broken(name, tokio::time::sleep(wait)).await?;
@@ -397,6 +404,36 @@ impl<'a> Carrier<'a> {
         }
         function.letter();
         Ok(Some(Outcome::DeadLettered))
+    }
+
+    /// Stores the letter of an event that draining cut short and that its broker will not deliver
+    /// again. `None`: it may be released, or there is no place for letters; then the source has to
+    /// find it again at its next start.
+    async fn bury_at_shutdown(&self, mapping: &Mapping) -> Option<Outcome> {
+        let (dispatcher, event) = (self.dispatcher, &self.work.event);
+        // Draining closes the tracker. A lane that ends for another reason comes back.
+        if !event.last_delivery || !dispatcher.tasks.is_closed() {
+            return None;
+        }
+        let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);
+        match address {
+            Address::Drop | Address::Hold => return None,
+            Address::Function(to) if *to == mapping.function => return None,
+            Address::Broker(_) | Address::Function(_) => {}
+        }
+        let now = SystemTime::now();
+        let letter = Letter {
+            event: Arc::clone(event),
+            function: Some(mapping.function.clone()),
+            reason: "shutdown",
+            status: None,
+            error: "the connector was asked to stop during the last delivery".to_owned(),
+            attempts: event.delivery_count.unwrap_or(0),
+            first: now,
+            last: now,
+        };
+        let stored = dispatcher.letters.store(dispatcher, &self.work.lane, address, &letter).await;
+        stored.then_some(Outcome::DeadLettered)
     }
 
     /// Waits for `wait`, unless the lane ends or the function is unmapped first.

@@ -7,7 +7,8 @@ use super::*;
 fn written(encoding: LogEncoding, debug: bool, log: impl FnOnce()) -> String {
     let captured = Captured::default();
     let lines = Lines::new(encoding, captured.clone());
-    let subscriber = tracing_subscriber::registry().with(lines.with_filter(levels("kafka", debug)));
+    let subscriber =
+        tracing_subscriber::registry().with(lines.with_filter(levels("kafka", &["chatty"], debug)));
     tracing::subscriber::with_default(subscriber, log);
     captured.text()
 }
@@ -44,11 +45,13 @@ fn debug_is_for_our_own_crates_and_only_when_asked_for() {
         tracing::debug!(target: "connector_core::dispatch", "core");
         tracing::debug!(target: "kafka_connector", "source");
         tracing::debug!(target: "hyper", "stranger");
+        tracing::debug!(target: "chatty", "stranger");
         tracing::info!(target: "hyper", "news");
+        tracing::error!(target: "chatty::connector", "each attempt");
     };
     assert_eq!(written(LogEncoding::Console, false, log).lines().count(), 1);
     let lines = written(LogEncoding::Console, true, log);
-    assert_eq!(lines.lines().count(), 3);
+    assert_eq!(lines.lines().count(), 4);
     assert!(!lines.contains("stranger"));
 }
 

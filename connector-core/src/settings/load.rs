@@ -109,7 +109,8 @@ pub fn load<S: Source>(
     args: impl IntoIterator<Item = String>,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded<S::Config>, Outcome> {
-    let mut loaded = load_table(&Table::of::<S>(), args, env, S::Config::read)?;
+    let table = Table::of::<S>();
+    let mut loaded = load_with(&table, args, env, S::Config::defaults, S::Config::read)?;
     if let Some((user, password)) = loaded.source.gateway_credentials() {
         loaded.core.gateway_user = Some(user);
         loaded.core.gateway_password = Some(password);
@@ -135,10 +136,21 @@ pub fn environment() -> Vec<(String, String)> {
 }
 
 /// [`load`] for a table and a reader of the source's settings.
+#[cfg(any(test, feature = "testing"))]
 pub(super) fn load_table<C>(
     table: &Table,
     args: impl IntoIterator<Item = String>,
     env: impl IntoIterator<Item = (String, String)>,
+    read: impl FnOnce(&mut Values) -> C,
+) -> Result<Loaded<C>, Outcome> {
+    load_with(table, args, env, |_| (), read)
+}
+
+fn load_with<C>(
+    table: &Table,
+    args: impl IntoIterator<Item = String>,
+    env: impl IntoIterator<Item = (String, String)>,
+    defaults: impl FnOnce(&mut Values),
     read: impl FnOnce(&mut Values) -> C,
 ) -> Result<Loaded<C>, Outcome> {
     let flags = Flags::parse(table, args);
@@ -150,6 +162,7 @@ pub(super) fn load_table<C>(
         Some(Page::Check) | None => {}
     }
     let mut values = layers::resolve(table, flags, env);
+    defaults(&mut values);
     let core = CoreConfig::read(&mut values);
     let source = read(&mut values);
     if !values.mistakes.is_empty() {

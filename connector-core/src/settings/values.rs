@@ -196,6 +196,23 @@ impl Values {
         self.entry(name).given.as_ref().is_some_and(|given| !given.place.is_default())
     }
 
+    /// Gives a setting another default: one that depends on other settings. Without effect where
+    /// somebody set it.
+    ///
+    /// # Panics
+    /// When the setting cannot take the text.
+    pub fn set_default(&mut self, name: &'static str, text: &str) {
+        if self.is_set(name) {
+            return;
+        }
+        let reading = super::reading::read(self.entry(name).setting.form, text)
+            .unwrap_or_else(|wrong| panic!("the default of {name} {wrong}"));
+        let entry = self.entries.get_mut(name).expect("the entry was just looked at");
+        entry.given = Some(Given { text: text.to_owned(), place: Place::SourceDefault });
+        entry.default = Some(text.to_owned());
+        entry.reading = Some(reading);
+    }
+
     /// The default of a text setting for this source, whatever somebody set.
     pub(super) fn default_text(&self, name: &'static str) -> Option<String> {
         self.entry(name).default.clone()

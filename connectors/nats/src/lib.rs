@@ -1,1 +1,87 @@
 //! Calls OpenFaaS functions with the messages of NATS subjects and JetStream streams.
+//!
+//! Core NATS keeps nothing: what it brings is called at most once, and what there is no room for
+//! is dropped and counted ([`core_nats`]). JetStream lends its messages and takes them back: each
+//! is acknowledged when it is done with, and extended while it is not ([`jetstream`]). The settings
+//! decide which of the two a process is; [`config`] has them.
+
+use std::sync::Arc;
+
+use connector_core::Intake;
+use connector_core::source::{Letterbox, Source, SourceError};
+use connector_core::topics::Pattern;
+
+mod binding;
+mod config;
+mod connect;
+mod core_nats;
+mod dead_letter;
+mod jetstream;
+mod lane;
+mod letters;
+mod message;
+mod meters;
+mod pull;
+mod settle;
+mod skipped;
+mod subject;
+
+pub use config::NatsConfig;
+
+/// The broker side of the NATS connector.
+pub struct Nats(Kind);
+
+enum Kind {
+    Core(Box<core_nats::Subscriptions>),
+    JetStream(Box<jetstream::Consumers>),
+}
+
+impl Source for Nats {
+    const KIND: &'static str = "nats";
+    const ATTRIBUTE_PREFIX: &'static str = "X-Nats-";
+    const OWN_HEADERS: &'static [&'static str] = message::OWN;
+    const QUIET: &'static [&'static str] = &["async_nats"];
+    const LETTER_SCHEME: Option<&'static str> = Some("subject");
+    const DEFAULTS: &'static [(&'static str, &'static str)] = &[
+        ("asynchronous_invocation", "true"),
+        ("upstream_timeout", "60s"),
+        ("rebuild_interval", "5s"),
+    ];
+
+    type Config = NatsConfig;
+
+    fn pattern(item: &str) -> Result<Pattern, String> {
+        subject::Filter::parse(item).map(subject::Filter::pattern)
+    }
+
+    async fn connect(config: Arc<NatsConfig>, intake: Intake) -> Result<Self, SourceError> {
+        // A little more than can be in flight: the rest waits at the server or is dropped there.
+        let buffered = intake.config().lane_window.max(256);
+        let link = connect::connect(&config, Some(intake.clone()), buffered).await?;
+        Ok(Self(if config.is_jetstream() {
+            Kind::JetStream(Box::new(jetstream::Consumers::new(config, intake, link)))
+        } else {
+            Kind::Core(Box::new(core_nats::Subscriptions::new(config, intake, link)))
+        }))
+    }
+
+    async fn run(self) -> Result<(), SourceError> {
+        match self.0 {
+            Kind::Core(subscriptions) => subscriptions.run().await,
+            Kind::JetStream(consumers) => consumers.run().await,
+        }
+    }
+
+    fn letterbox(
+        config: &Arc<NatsConfig>,
+        _: &Intake,
+        address: &str,
+    ) -> Result<Arc<dyn Letterbox>, String> {
+        let subject =
+            subject::Filter::parse(address).map_err(|why| format!("`{address}` {why}"))?;
+        if subject.is_wild() {
+            return Err(format!("`{address}` is a pattern, not one subject"));
+        }
+        Ok(Arc::new(dead_letter::Subject::new(Arc::clone(config), subject)))
+    }
+}

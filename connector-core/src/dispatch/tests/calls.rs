@@ -187,7 +187,7 @@ async fn a_function_that_hangs_leaves_permits_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_is_stored_in_the_broker_only_while_nobody_has_answered_well() {
+async fn a_wait_is_stored_in_the_broker_only_where_no_other_function_could_be_called_twice() {
     let settings = [("backoff", "exponential"), ("initial_retry_wait", "1s")];
     let bench = Bench::new(&settings, |seen| match (&*seen.function, seen.nth) {
         ("a", 0..2) => status(500),
@@ -209,16 +209,36 @@ async fn a_wait_is_stored_in_the_broker_only_while_nobody_has_answered_well() {
     let attempts: Vec<&str> = calls.iter().map(|c| c.header("x-event-attempt")).collect();
     assert_eq!(attempts, ["1", "2", "3"]);
 
-    // With a second function that has answered well, the wait stays with us.
-    let bench = Bench::new(&settings, |seen| match (&*seen.function, seen.nth) {
-        ("a", 0) => Act::After(Duration::from_secs(1), Box::new(status(500))),
-        _ => status(200),
-    })
-    .await;
-    bench.map(&[("a", "t", &[]), ("b", "t", &[])]);
+    // With a second function that answers well, before or after, the wait stays with us.
+    for late in ["a", "b"] {
+        let bench = Bench::new(&settings, move |seen| {
+            let act = match (&*seen.function, seen.nth) {
+                ("a", 0) => status(500),
+                _ => status(200),
+            };
+            if seen.function == late {
+                Act::After(Duration::from_secs(1), Box::new(act))
+            } else {
+                act
+            }
+        })
+        .await;
+        bench.map(&[("a", "t", &[]), ("b", "t", &[])]);
+        let lane = bench.lane(|options| options.stores_waits = true);
+        assert_eq!(submit(&lane, deliver(1)).await.await.verdict, Verdict::Done);
+        assert_eq!(bench.gateway.calls_of("b").len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_delivery_is_retried_here_and_not_in_the_broker() {
+    let bench = Bench::new(&[], |seen| if seen.nth < 3 { status(500) } else { status(200) }).await;
     let lane = bench.lane(|options| options.stores_waits = true);
-    assert_eq!(submit(&lane, deliver(1)).await.await.verdict, Verdict::Done);
-    assert_eq!(bench.gateway.calls_of("b").len(), 1);
+    let mut last = event("1", None);
+    last.delivery_count = Some(5);
+    last.last_delivery = true;
+    assert_eq!(submit(&lane, last).await.await.verdict, Verdict::Done);
+    assert_eq!(bench.gateway.calls_of("f").len(), 4);
 }
 
 #[tokio::test(start_paused = true)]

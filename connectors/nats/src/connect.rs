@@ -1,0 +1,305 @@
+//! Connections: who we are, and what the client library reports.
+//!
+//! The library reconnects by itself and cannot be told not to, so it is watched: what it reports
+//! becomes the condition of the broker, and whoever must act on a new connection waits on
+//! [`Watched`]. The files that prove who we are are read for each connection, the library's own
+//! ones included, so a corrected file is used at the next attempt.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Auth, AuthError, Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use connector_core::Intake;
+use connector_core::log::Chain;
+use connector_core::secret::{Secret, SecretError, SecretFile};
+use connector_core::source::SourceError;
+use connector_core::supervisor::broker;
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{Credentials, NatsConfig};
+
+/// How long one attempt to connect may take, and one request to the server's own services.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The longest wait of the library between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What a refusal is reported with at most before somebody looks.
+const REPORTS: usize = 1_024;
+
+/// One connection, as its library reports it.
+pub(crate) struct Link {
+    pub(crate) client: Client,
+    pub(crate) watched: Watched,
+    /// What the server refused or complained of, word for word.
+    pub(crate) complaints: mpsc::Receiver<String>,
+    /// One for each message that the library had no room for.
+    pub(crate) overflows: watch::Receiver<u64>,
+}
+
+/// Whether the connection is there. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    state: watch::Receiver<State>,
+    /// The connection that was there when this was last asked.
+    seen: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct State {
+    up: bool,
+    /// Counts the connections: what was asked of an earlier one is not answered any more.
+    number: u64,
+}
+
+impl Watched {
+    fn new(state: watch::Receiver<State>) -> Self {
+        Self { state, seen: 0 }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.state.borrow().up
+    }
+
+    /// Resolves while there is a connection.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn up(&mut self) {
+        if self.state.wait_for(|state| state.up).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Resolves when there is another connection than when this last resolved.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn renewed(&mut self) {
+        let seen = self.seen;
+        let renewed = self.state.wait_for(|state| state.up && state.number != seen).await;
+        let Ok(number) = renewed.map(|state| state.number) else {
+            return std::future::pending().await;
+        };
+        self.seen = number;
+    }
+}
+
+/// Connects, once to each server. The library then keeps the connection up for as long as a clone
+/// of the client lives.
+///
+/// `intake`: whose broker's condition follows this connection; `None` for one on the side.
+///
+/// # Errors
+/// No server was reached, or the one that was refuses us.
+pub(crate) async fn connect(
+    config: &Arc<NatsConfig>,
+    intake: Option<Intake>,
+    buffered: usize,
+) -> Result<Link, SourceError> {
+    let (tell_state, state) = watch::channel(State { up: true, number: 0 });
+    let (complain, complaints) = mpsc::channel(REPORTS);
+    let (overflow, overflows) = watch::channel(0);
+    let reports = Reports { intake, state: tell_state, complain, overflow };
+    let reports = Arc::new(reports);
+    let client = options(config)
+        .subscription_capacity(buffered)
+        .event_callback(move |event| {
+            let reports = Arc::clone(&reports);
+            async move { reports.take(&event) }
+        })
+        .connect(config.servers.as_slice())
+        .await
+        .map_err(|error| {
+            let why = Chain(&error).to_string();
+            match error.kind() {
+                ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                    SourceError::Refused(why)
+                }
+                _ => SourceError::Unreachable(why),
+            }
+        })?;
+    Ok(Link { client, watched: Watched::new(state), complaints, overflows })
+}
+
+/// Waits until the server has seen everything sent so far, a few seconds at most: a subscription
+/// ends only when the server has answered a ping sent behind it.
+pub(crate) async fn round_trip(client: &Client) {
+    let trip = async {
+        let mut subscriber = client.subscribe(client.new_inbox()).await.ok()?;
+        subscriber.drain().await.ok()?;
+        while subscriber.next().await.is_some() {}
+        Some(())
+    };
+    if !matches!(tokio::time::timeout(PATIENCE, trip).await, Ok(Some(()))) {
+        tracing::debug!("the server did not answer a ping in time");
+    }
+}
+
+fn options(config: &Arc<NatsConfig>) -> ConnectOptions {
+    let credentials = config.credentials.clone();
+    let tls = &config.tls;
+    let mut options = ConnectOptions::with_auth_callback(move |nonce| {
+        let auth = prove(&credentials, &nonce);
+        async move { auth.map_err(|error| AuthError::new(Chain(&error))) }
+    })
+    .name("openfaas_connector")
+    .connection_timeout(PATIENCE)
+    .request_timeout(Some(PATIENCE))
+    // Replicas that lost the same server must not return in step.
+    .reconnect_delay_callback(|attempt| {
+        if attempt <= 1 {
+            return Duration::ZERO;
+        }
+        let wait = Duration::from_millis(100) * 2_u32.saturating_pow(attempt.min(10) as u32 - 2);
+        wait.min(LONGEST_WAIT).mul_f64(spread())
+    })
+    .require_tls(tls.required);
+    if tls.first {
+        options = options.tls_first();
+    }
+    if let Some(ca) = &tls.ca {
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let Some((cert, key)) = &tls.client {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    options
+}
+
+/// Something between a half and one. The clock's last digits are random enough for this.
+fn spread() -> f64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    0.5 + f64::from(now.map_or(0, |now| now.subsec_micros() % 1_000)) / 2_000.0
+}
+
+/// What the client library reports, on its way to those who act on it.
+struct Reports {
+    intake: Option<Intake>,
+    state: watch::Sender<State>,
+    complain: mpsc::Sender<String>,
+    overflow: watch::Sender<u64>,
+}
+
+impl Reports {
+    fn take(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                self.state.send_modify(|state| {
+                    *state = State { up: true, number: state.number + 1 };
+                });
+                if let Some(intake) = &self.intake {
+                    intake.metrics().source_connected.set(1);
+                    intake.conditions().well(&broker());
+                }
+            }
+            Event::Disconnected | Event::Closed => {
+                self.state.send_modify(|state| state.up = false);
+                self.lost("the connection was lost");
+            }
+            // One for each attempt; the condition logs a reason once.
+            Event::ClientError(error) if !self.state.borrow().up => self.lost(&error.to_string()),
+            Event::SlowConsumer(_) | Event::ServerError(ServerError::SlowConsumer(_)) => {
+                self.overflow.send_modify(|lost| *lost += 1);
+            }
+            Event::ServerError(error) => self.complain(error.to_string()),
+            Event::ClientError(error) => self.complain(error.to_string()),
+            Event::LameDuckMode => tracing::info!("the server is being shut down"),
+            Event::Draining => {}
+        }
+    }
+
+    fn lost(&self, why: &str) {
+        if let Some(intake) = &self.intake {
+            intake.metrics().source_connected.set(0);
+            intake.conditions().unwell(&broker(), why, true);
+        }
+    }
+
+    fn complain(&self, what: String) {
+        tracing::debug!("the server says: {what}");
+        // Beyond so many unread ones another says nothing new.
+        drop(self.complain.try_send(what));
+    }
+}
+
+/// Reads the files and proves who we are to the server that sent `nonce`.
+fn prove(credentials: &Credentials, nonce: &[u8]) -> Result<Auth, ProofError> {
+    let mut auth = Auth::new();
+    if let Some(file) = &credentials.credentials {
+        let text = file.read()?;
+        let (jwt, seed) = decorated(text.expose())
+            .ok_or_else(|| ProofError::Credentials(file.path().display().to_string()))?;
+        auth.signature = Some(sign(file, &seed, nonce)?);
+        auth.jwt = Some(jwt.expose().to_owned());
+    }
+    if let Some(file) = &credentials.nkey {
+        let seed = file.read()?;
+        auth.signature = Some(sign(file, &seed, nonce)?);
+        auth.nkey = Some(key_pair(file, &seed)?.public_key());
+    }
+    if let Some(file) = &credentials.token {
+        auth.token = Some(file.read()?.expose().to_owned());
+    }
+    if let Some((user, password)) = &credentials.user {
+        auth.username = Some(user.read()?.expose().to_owned());
+        auth.password = Some(password.read()?.expose().to_owned());
+    }
+    Ok(auth)
+}
+
+fn key_pair(file: &SecretFile, seed: &Secret) -> Result<nkeys::KeyPair, ProofError> {
+    nkeys::KeyPair::from_seed(seed.expose().trim())
+        .map_err(|_| ProofError::Seed(file.path().display().to_string()))
+}
+
+fn sign(file: &SecretFile, seed: &Secret, nonce: &[u8]) -> Result<Vec<u8>, ProofError> {
+    let sign = key_pair(file, seed)?.sign(nonce);
+    sign.map_err(|_| ProofError::Seed(file.path().display().to_string()))
+}
+
+/// The JWT and the seed of a `.creds` file: each stands below a line that begins with dashes and
+/// says what follows.
+fn decorated(text: &str) -> Option<(Secret, Secret)> {
+    let below = |mark: &str| {
+        let mut lines = text.lines().map(str::trim).skip_while(|line| {
+            !(line.starts_with("---") && line.contains("BEGIN") && line.contains(mark))
+        });
+        lines.next()?;
+        lines.find(|line| !line.is_empty() && !line.starts_with("---")).map(Secret::new)
+    };
+    Some((below("JWT")?, below("SEED")?))
+}
+
+/// The files do not prove anything as they are now. Heals when somebody puts them right.
+#[derive(Debug, thiserror::Error)]
+enum ProofError {
+    #[error(transparent)]
+    File(#[from] SecretError),
+    #[error("{0} is no credentials file: it lacks a JWT or a seed")]
+    Credentials(String),
+    #[error("{0} holds no usable seed of an nkey")]
+    Seed(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jwt_and_seed_are_found_in_a_credentials_file() {
+        let text = "-----BEGIN NATS USER JWT-----\neyJ0.abc\n------END NATS USER JWT------\n\n\
+                    ************************* IMPORTANT *************************\n\
+                    NKEY Seed printed below can be used to sign and prove identity.\n\n\
+                    -----BEGIN USER NKEY SEED-----\r\nSUAB\r\n------END USER NKEY SEED------\n";
+        let (jwt, seed) = decorated(text).unwrap();
+        assert_eq!((jwt.expose(), seed.expose()), ("eyJ0.abc", "SUAB"));
+        assert!(decorated("SUAB").is_none());
+    }
+
+    #[test]
+    fn the_wait_grows_and_is_spread() {
+        for _ in 0..100 {
+            assert!((0.5..1.0).contains(&spread()));
+        }
+    }
+}

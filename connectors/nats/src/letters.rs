@@ -1,0 +1,52 @@
+//! Which subjects are ours for dead letters.
+//!
+//! A pattern may match the subject that its own dead letters go to. They are then passed over: a
+//! function that would not answer the message well would not answer its letter either, for ever.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use connector_core::Intake;
+use connector_core::dead_letter::Address;
+use connector_core::topics::TopicMap;
+
+/// The subjects of dead letters, by the settings and by the annotations as they are now.
+pub(crate) struct Letters {
+    intake: Intake,
+    map: Arc<TopicMap>,
+    subjects: HashSet<String>,
+}
+
+impl Letters {
+    pub(crate) fn new(intake: &Intake) -> Self {
+        let map = intake.topics().borrow().clone();
+        let subjects = subjects(intake, &map);
+        Self { intake: intake.clone(), map, subjects }
+    }
+
+    /// Whether letters go to this subject.
+    pub(crate) fn contains(&mut self, subject: &str) -> bool {
+        let topics = self.intake.topics();
+        if !Arc::ptr_eq(&topics.borrow(), &self.map) {
+            self.map = topics.borrow().clone();
+            self.subjects = subjects(&self.intake, &self.map);
+        }
+        self.subjects.contains(subject)
+    }
+
+    /// Every such subject.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = &str> {
+        self.subjects.iter().map(String::as_str)
+    }
+}
+
+fn subjects(intake: &Intake, map: &TopicMap) -> HashSet<String> {
+    let addresses = map.mappings().filter_map(|mapping| mapping.dead_letter.as_ref());
+    addresses
+        .chain([&intake.config().dead_letter])
+        .filter_map(|address| match address {
+            Address::Broker(to) => Some(to.clone()),
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,166 @@
+//! From a message to an event.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use connector_core::{Attribute, Event, EventId};
+use http::HeaderName;
+
+/// The stream that keeps the message.
+pub(crate) const STREAM: HeaderName = HeaderName::from_static("x-nats-stream");
+/// Its number in the stream.
+pub(crate) const SEQUENCE: HeaderName = HeaderName::from_static("x-nats-sequence");
+/// How often the consumer has delivered it, this time included.
+pub(crate) const DELIVERED: HeaderName = HeaderName::from_static("x-nats-delivered");
+/// The names above, which no header of a message may take.
+pub(crate) const OWN: &[&str] = &["x-nats-stream", "x-nats-sequence", "x-nats-delivered"];
+
+/// Payloads up to this many bytes are copied: a slice would keep the connection's whole read
+/// buffer in memory for as long as the event lives.
+const COPIED: usize = 32 * 1024;
+
+/// Where a message stands in its stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) stream: Arc<str>,
+    pub(crate) sequence: u64,
+    /// In nanoseconds since 1970: a stream that was deleted and created again counts from one.
+    pub(crate) published: u64,
+    /// How often the consumer has delivered the message, this time included.
+    pub(crate) delivered: u32,
+}
+
+/// The event of a message that no broker keeps.
+pub(crate) fn passing(message: Message, wants_reply: bool) -> Event {
+    let mut event = event(EventId::unique("nats"), message);
+    event.wants_reply = wants_reply;
+    event
+}
+
+/// The event of a message in a stream.
+pub(crate) fn kept(message: Message, position: &Position) -> Event {
+    let id = format!("nats:{}/{}", visible(&position.stream), position.sequence);
+    let mut event = event(EventId::new(id), message);
+    event.stamp = (position.published, 0);
+    event.occurred_at = Some(time(position.published));
+    event.delivery_count = Some(position.delivered);
+    let number = |number: u64| Bytes::from(number.to_string());
+    event.headers = vec![
+        (STREAM, Bytes::copy_from_slice(position.stream.as_bytes())),
+        (SEQUENCE, number(position.sequence)),
+        (DELIVERED, number(position.delivered.into())),
+    ];
+    event
+}
+
+fn event(id: EventId, message: Message) -> Event {
+    let Message { subject, payload, headers, .. } = message;
+    let payload = if payload.len() <= COPIED { Bytes::copy_from_slice(&payload) } else { payload };
+    let mut event = Event::new(id, Arc::from(subject.as_str()), payload);
+    if let Some(headers) = headers {
+        event.content_type = content_type(&headers);
+        event.attributes = attributes(&headers);
+    }
+    event
+}
+
+/// Header names have case in NATS; whoever sets a content type writes it in one of these ways.
+fn content_type(headers: &HeaderMap) -> Option<Bytes> {
+    let value = headers.get("Content-Type").or_else(|| headers.get("content-type"))?;
+    Some(Bytes::copy_from_slice(value.as_str().as_bytes()))
+}
+
+/// By name, since the library does not keep the order of different names; that of one name's
+/// values is kept.
+fn attributes(headers: &HeaderMap) -> Vec<Attribute> {
+    let mut named: Vec<_> =
+        headers.iter().map(|(name, values)| (name.to_string(), values)).collect();
+    named.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut attributes = Vec::new();
+    for (name, values) in named {
+        let name = Bytes::from(name);
+        attributes.extend(values.iter().map(|value| Attribute {
+            name: name.clone(),
+            value: Some(Bytes::copy_from_slice(value.as_str().as_bytes())),
+        }));
+    }
+    attributes
+}
+
+/// Visible ASCII, as an event's id must be: stream names may be anything.
+fn visible(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'!'..=b'~' if byte != b'%' => text.push(char::from(byte)),
+            _ => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    text
+}
+
+fn time(nanos: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(headers: Option<HeaderMap>) -> Message {
+        Message {
+            subject: "orders.eu".into(),
+            reply: Some("_INBOX.x".into()),
+            payload: Bytes::from_static(b"\0\xff"),
+            headers,
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[test]
+    fn a_kept_message_is_named_by_its_place_and_told_apart_by_its_time() {
+        let position = Position {
+            stream: "ORDERS 1".into(),
+            sequence: 7,
+            published: 1_700_000_000_123_456_789,
+            delivered: 2,
+        };
+        let event = kept(message(None), &position);
+        assert_eq!(event.id.as_str(), "nats:ORDERS%201/7");
+        assert_eq!(event.stamp, (1_700_000_000_123_456_789, 0));
+        assert_eq!(event.delivery_count, Some(2));
+        assert_eq!(&*event.topic, "orders.eu");
+        assert_eq!(&event.payload[..], b"\0\xff");
+        let named: Vec<_> = event.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(named, OWN);
+    }
+
+    #[test]
+    fn headers_keep_their_case_and_the_order_of_their_values() {
+        let mut headers = HeaderMap::new();
+        headers.append("Trace", "2");
+        headers.append("Trace", "1");
+        headers.append("Content-Type", "text/csv");
+        let event = passing(message(Some(headers)), true);
+        assert_eq!(event.content_type.as_deref(), Some(&b"text/csv"[..]));
+        let pairs: Vec<_> = event
+            .attributes
+            .iter()
+            .map(|a| (String::from_utf8_lossy(&a.name).into_owned(), a.value.clone().unwrap()))
+            .collect();
+        assert_eq!(
+            pairs,
+            [
+                ("Content-Type".to_owned(), Bytes::from("text/csv")),
+                ("Trace".to_owned(), Bytes::from("2")),
+                ("Trace".to_owned(), Bytes::from("1")),
+            ]
+        );
+        assert!(event.wants_reply);
+        assert!(event.id.as_str().starts_with("nats:"));
+    }
+}

@@ -1,0 +1,216 @@
+//! One pull request: exactly as many messages as there are slots for.
+//!
+//! The protocol is spoken here and not through the client library's batches, which do not tell a
+//! deleted consumer from a moved leader, lose a wake-up at each heartbeat, and stay silent until
+//! they expire when the connection is lost under them. Nor do they wait for what the server's last
+//! word about a request overtakes: a replicated consumer sends its messages only when its
+//! followers have noted them, and says at once that the batch is complete.
+
+use std::time::Duration;
+
+use async_nats::{Client, Message, StatusCode, Subscriber};
+use connector_core::Slot;
+use futures_util::StreamExt as _;
+use tokio::time::Instant;
+
+/// How long a request stays open when there is nothing to deliver.
+const EXPIRES: Duration = Duration::from_secs(10);
+
+/// A silence longer than this many heartbeats means that nobody serves the request any more.
+const SILENT_BEATS: u32 = 3;
+
+/// How long the end of a request is waited for that was taken back.
+const CLOSED: Duration = Duration::from_secs(2);
+
+/// With how many messages left of those asked for the server ended a request.
+const LEFT: &str = "Nats-Pending-Messages";
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    /// The most bytes that all messages together may come to; `None`: no bound.
+    pub(crate) max_bytes: Option<usize>,
+    /// The longest that the consumer lets a request wait.
+    pub(crate) max_expires: Option<Duration>,
+}
+
+/// An open request with the slots for what it brings.
+pub(crate) struct Pull {
+    subscriber: Subscriber,
+    slots: Vec<Slot>,
+    /// How many messages were asked for.
+    asked: usize,
+    /// The server has said its last word, and how many messages it has sent in all.
+    last_word: Option<(Pulled, usize)>,
+    beat: Duration,
+    /// Without a word from the server until then, the request is dead.
+    silent_at: Instant,
+}
+
+/// What a request brought.
+pub(crate) enum Pulled {
+    /// A message, and the slot for it.
+    Message(Box<Message>, Slot),
+    /// The request is over, as it should be: ask again.
+    Over,
+    /// The next message is larger than the bytes that were asked for.
+    TooLarge,
+    /// Nobody serves the request: ask again, but not at once.
+    Unserved(String),
+    /// There is no such consumer any more.
+    Gone(String),
+}
+
+impl Pull {
+    /// Asks the consumer behind `subject` for one message for each slot.
+    ///
+    /// # Errors
+    /// The client is closed.
+    pub(crate) async fn open(
+        client: &Client,
+        subject: &str,
+        slots: Vec<Slot>,
+        ask: Ask,
+    ) -> Result<Self, String> {
+        let expires = ask.max_expires.map_or(EXPIRES, |most| most.min(EXPIRES));
+        let beat = expires / 4;
+        let inbox = client.new_inbox();
+        let subscriber = client.subscribe(inbox.clone()).await.map_err(|e| e.to_string())?;
+        let bytes =
+            ask.max_bytes.map(|bytes| format!(",\"max_bytes\":{bytes}")).unwrap_or_default();
+        let body = format!(
+            "{{\"batch\":{},\"expires\":{},\"idle_heartbeat\":{}{bytes}}}",
+            slots.len(),
+            expires.as_nanos(),
+            beat.as_nanos()
+        );
+        let sent = client.publish_with_reply(subject.to_owned(), inbox, body.into()).await;
+        sent.map_err(|error| error.to_string())?;
+        let (asked, silent_at) = (slots.len(), Instant::now());
+        let mut pull = Self { subscriber, slots, asked, last_word: None, beat, silent_at };
+        pull.silent_at += beat * SILENT_BEATS;
+        Ok(pull)
+    }
+
+    /// The next thing that the request brings. After anything but a message it is over.
+    ///
+    /// Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Pulled {
+        loop {
+            if let Some(over) = self.over() {
+                return over;
+            }
+            let message = tokio::select! {
+                biased;
+                message = self.subscriber.next() => message,
+                () = tokio::time::sleep_until(self.silent_at) => {
+                    // What was sent and has not come by now is lost; its lease will lapse.
+                    let last_word = self.last_word.take().map(|(last_word, _)| last_word);
+                    return last_word
+                        .unwrap_or_else(|| Pulled::Unserved("the server is silent".to_owned()));
+                }
+            };
+            self.silent_at = Instant::now() + self.beat * SILENT_BEATS;
+            let Some(message) = message else {
+                return Pulled::Unserved("the connection was closed".to_owned());
+            };
+            if let Some((message, slot)) = self.judge(message) {
+                return Pulled::Message(message, slot);
+            }
+        }
+    }
+
+    /// The request's end, once everything that was sent for it has come.
+    fn over(&mut self) -> Option<Pulled> {
+        if self.slots.is_empty() {
+            return Some(Pulled::Over);
+        }
+        let (last_word, _) = {
+            let brought = self.brought();
+            self.last_word.take_if(|(_, sent)| *sent <= brought)?
+        };
+        Some(match last_word {
+            // Together with those that came, not by itself.
+            Pulled::TooLarge if self.brought() > 0 => Pulled::Over,
+            last_word => last_word,
+        })
+    }
+
+    /// Whether it has brought everything that was asked for: nothing more can come.
+    pub(crate) fn is_full(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    fn brought(&self) -> usize {
+        self.asked - self.slots.len()
+    }
+
+    /// Takes the request back and gives everything that the server had sent by then: what is not
+    /// read now would be nobody's until its lease lapses.
+    pub(crate) async fn close(mut self) -> Vec<(Box<Message>, Slot)> {
+        let mut left = Vec::new();
+        if self.subscriber.drain().await.is_ok() {
+            let rest = async {
+                while let Some(message) = self.subscriber.next().await {
+                    left.extend(self.judge(message));
+                }
+            };
+            // With the connection lost nothing comes, and the server knows that we are gone.
+            drop(tokio::time::timeout(CLOSED, rest).await);
+        }
+        left
+    }
+
+    /// A message with its slot; a note of the server is noted.
+    fn judge(&mut self, message: Message) -> Option<(Box<Message>, Slot)> {
+        let Some(status) = message.status.filter(|status| *status != StatusCode::OK) else {
+            return Some((Box::new(message), self.slots.pop()?));
+        };
+        let what = message.description.as_deref().unwrap_or_default();
+        let last_word = judge_status(status.as_u16(), what)?;
+        tracing::debug!(status = status.as_u16(), what, "the request is over");
+        let left = message.headers.as_ref().and_then(|headers| headers.get(LEFT));
+        let left = left.and_then(|left| left.as_str().parse().ok());
+        // A word without the number says nothing of messages under way.
+        let sent = left.map_or(0, |left: usize| self.asked.saturating_sub(left));
+        self.last_word = Some((last_word, sent));
+        None
+    }
+}
+
+/// What the server's notes mean. `None`: nothing, go on.
+fn judge_status(status: u16, what: &str) -> Option<Pulled> {
+    let lower = what.to_ascii_lowercase();
+    Some(match status {
+        100 => return None,
+        404 | 408 => Pulled::Over,
+        409 if lower.contains("batch completed") => Pulled::Over,
+        409 if lower.contains("maxbytes") && lower.contains("exceed") && lower.contains("size") => {
+            Pulled::TooLarge
+        }
+        409 if lower.contains("consumer deleted") || lower.contains("push based") => {
+            Pulled::Gone(what.to_owned())
+        }
+        503 => Pulled::Unserved("nobody answers for the consumer".to_owned()),
+        _ => Pulled::Unserved(format!("{status} {what}")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_note_of_the_server_has_its_meaning() {
+        assert!(judge_status(100, "Idle Heartbeat").is_none());
+        assert!(matches!(judge_status(408, "Request Timeout"), Some(Pulled::Over)));
+        let large = "Message Size Exceeds MaxBytes";
+        assert!(matches!(judge_status(409, large), Some(Pulled::TooLarge)));
+        assert!(matches!(judge_status(409, "Consumer Deleted"), Some(Pulled::Gone(_))));
+        assert!(matches!(judge_status(409, "Leadership Change"), Some(Pulled::Unserved(_))));
+        // A limit of the consumer, not a message.
+        let limit = "Exceeded MaxRequestMaxBytes of 1024";
+        assert!(matches!(judge_status(409, limit), Some(Pulled::Unserved(_))));
+        assert!(matches!(judge_status(503, ""), Some(Pulled::Unserved(_))));
+    }
+}

@@ -1,0 +1,281 @@
+//! Core NATS.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, Request};
+use dev_gateway::{Fault, Function, Gate, Mode, Reply};
+
+use crate::support::{Connector, Server, gateway, until, until_is};
+
+#[tokio::test]
+async fn upstreams_settings_call_a_function_through_the_queue() {
+    let mut server = Server::start().await;
+    let gateway = gateway([Function::named("resize").topic("nats-test").echo()]).await;
+    let connector = Connector::ready(
+        &server,
+        &gateway,
+        &[
+            ("topics", "nats-test,"),
+            ("asynchronous_invocation", ""),
+            ("print_response", "false"),
+            ("print_response_body", "false"),
+            ("topic_delimiter", ","),
+        ],
+    )
+    .await;
+    connector.until_logged("subscribed").await;
+    server.client().await.publish("nats-test", "hello".into()).await.unwrap();
+    gateway.ledger().wait_for("the call", |calls| calls.of("resize").count() >= 1).await;
+    let call = gateway.ledger().calls().remove(0);
+    assert_eq!(call.mode, Mode::Queued);
+    assert_eq!(call.header("x-topic"), Some("nats-test"));
+    assert_eq!(call.header("x-connector"), Some("nats-connector"));
+    assert_eq!(call.header("content-type"), None);
+    until_is("delivered", 1, async || connector.came("delivered").await).await;
+    connector.balanced().await;
+    assert_eq!(connector.stop().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn bodies_and_headers_arrive_as_they_were_sent() {
+    let mut server = Server::start().await;
+    let gateway = gateway([Function::named("f").topic("bytes.*").echo()]).await;
+    let connector = Connector::ready(&server, &gateway, &[]).await;
+    connector.until_logged("subscribed").await;
+    let client = server.client().await;
+    let large: Vec<u8> = (0..900_000_u32).map(|n| n as u8).collect();
+    client.publish("bytes.empty", "".into()).await.unwrap();
+    client.publish("bytes.binary", bytes::Bytes::from_static(b"\0\r\n\xff")).await.unwrap();
+    client.publish("bytes.large", large.clone().into()).await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.append("Trace", "b");
+    headers.append("Trace", "a");
+    headers.insert("Stream", "posing");
+    headers.insert("Place", "Größe");
+    headers.insert("Content-Type", "text/csv");
+    client.publish_with_headers("bytes.headers", headers, "h".into()).await.unwrap();
+    gateway.ledger().wait_for("four calls", |calls| calls.of("f").count() == 4).await;
+    let calls = gateway.ledger().calls();
+    let of = |topic: &str| calls.iter().find(|call| call.topic.as_deref() == Some(topic)).unwrap();
+    assert_eq!(of("bytes.empty").body_length, 0);
+    assert_eq!(of("bytes.binary").body.as_deref(), Some(&b"\0\r\n\xff"[..]));
+    assert_eq!(of("bytes.large").body_length, large.len());
+    let headers = of("bytes.headers");
+    let trace: Vec<_> = headers.headers.get_all("x-nats-trace").collect();
+    assert_eq!(trace, ["b", "a"]);
+    assert_eq!(headers.header("x-nats-header-stream"), Some("posing"));
+    assert_eq!(headers.header("x-nats-stream"), None);
+    assert_eq!(headers.header("x-nats-place-enc"), Some("b64"));
+    assert_eq!(headers.header("content-type"), Some("text/csv"));
+}
+
+#[tokio::test]
+async fn overlapping_subscriptions_deliver_once() {
+    let mut server = Server::start().await;
+    let functions = [
+        Function::named("wide").topic("a.*").echo(),
+        Function::named("narrow").topic("a.b").echo(),
+        Function::named("left").topic("x.*.z").echo(),
+        Function::named("right").topic("x.y.*").echo(),
+    ];
+    let gateway = gateway(functions).await;
+    let connector = Connector::ready(&server, &gateway, &[]).await;
+    until_is("subscriptions", 3, async || connector.lines_with("subscribed subject")).await;
+    let client = server.client().await;
+    for subject in ["a.b", "a.c", "x.y.z", "x.y.w", "x.v.z", "end.x"] {
+        client.publish(subject, subject.into()).await.unwrap();
+    }
+    gateway.ledger().wait_for("every call", |calls| calls.iter().count() >= 7).await;
+    until_is("received", 5, async || connector.metric("tributary_events_received_total").await)
+        .await;
+    let mut seen: Vec<_> = gateway
+        .ledger()
+        .calls()
+        .into_iter()
+        .map(|call| format!("{} {}", call.text(), call.function.split('.').next().unwrap()))
+        .collect();
+    seen.sort();
+    assert_eq!(
+        seen,
+        [
+            "a.b narrow",
+            "a.b wide",
+            "a.c wide",
+            "x.v.z left",
+            "x.y.w right",
+            "x.y.z left",
+            "x.y.z right"
+        ]
+    );
+    connector.balanced().await;
+}
+
+#[tokio::test]
+async fn the_same_message_goes_to_one_of_two_replicas() {
+    let mut server = Server::start().await;
+    let gateway = gateway([Function::named("f").topic("work.>").echo()]).await;
+    let one = Connector::ready(&server, &gateway, &[]).await;
+    let two = Connector::ready(&server, &gateway, &[]).await;
+    one.until_logged("subscribed").await;
+    two.until_logged("subscribed").await;
+    let client = server.client().await;
+    for n in 0..400 {
+        client.publish(format!("work.{n}"), n.to_string().into()).await.unwrap();
+    }
+    gateway.ledger().wait_for("every call", |calls| calls.of("f").count() >= 400).await;
+    let received = async |of: &Connector| of.metric("tributary_events_received_total").await;
+    let shares = (received(&one).await, received(&two).await);
+    assert_eq!(shares.0 + shares.1, 400);
+    assert!(shares.0.min(shares.1) >= 80, "{shares:?}");
+}
+
+#[tokio::test]
+async fn what_is_subscribed_to_follows_the_annotations() {
+    let mut server = Server::start().await;
+    let gateway = gateway([Function::named("first").topic("a").echo()]).await;
+    let connector = Connector::ready(&server, &gateway, &[("unmap_after", "1s")]).await;
+    connector.until_logged("subscribed subject=a").await;
+    gateway.deploy(Function::named("later").topic("b.*").echo());
+    connector.until_logged("subscribed subject=b.*").await;
+    let client = server.client().await;
+    client.publish("b.1", "b".into()).await.unwrap();
+    gateway.ledger().wait_for("the new function", |calls| calls.of("later").count() == 1).await;
+    gateway.remove("later");
+    connector.until_logged("no longer subscribed subject=b.*").await;
+    client.publish("b.2", "nobody".into()).await.unwrap();
+    client.publish("a", "a".into()).await.unwrap();
+    gateway.ledger().wait_for("the other", |calls| calls.of("first").count() == 1).await;
+    assert_eq!(connector.metric("tributary_events_received_total").await, 2);
+}
+
+#[tokio::test]
+async fn an_order_that_nobody_is_mapped_to_is_not_subscribed_to() {
+    let mut server = Server::start().await;
+    let gateway = gateway([]).await;
+    let connector = Connector::ready(&server, &gateway, &[("topics", "orders.*")]).await;
+    let client = server.client().await;
+    // No one listens: a request is told so at once.
+    let refused = client.request("orders.1", "x".into()).await.unwrap_err();
+    assert_eq!(refused.kind(), async_nats::RequestErrorKind::NoResponders);
+    gateway.deploy(Function::named("f").topic("orders.1,orders.2").echo());
+    connector.until_logged("subscribed subject=orders.*").await;
+    client.publish("orders.1", "x".into()).await.unwrap();
+    gateway.ledger().wait_for("the call", |calls| calls.of("f").count() == 1).await;
+}
+
+#[tokio::test]
+async fn a_request_gets_the_functions_answer_even_where_calls_are_queued() {
+    let mut server = Server::start().await;
+    let functions = [
+        Function::named("double")
+            .topic("math.double")
+            .answer(Reply::text("84").header("Content-Type", "text/x-number")),
+        Function::named("fail").topic("math.fail").answer(Reply::status(400).body("no number")),
+        Function::named("busy").topic("math.busy").answer(Reply::status(503)),
+    ];
+    let gateway = gateway(functions).await;
+    let connector =
+        Connector::ready(&server, &gateway, &[("asynchronous_invocation", "true")]).await;
+    until_is("subscriptions", 3, async || connector.lines_with("subscribed subject")).await;
+    let client = server.client().await;
+
+    let answer = client.request("math.double", "42".into()).await.unwrap();
+    assert_eq!(&answer.payload[..], b"84");
+    assert_eq!(answer.headers.unwrap().get("Content-Type").unwrap().as_str(), "text/x-number");
+
+    let answer = client.request("math.fail", "x".into()).await.unwrap();
+    assert_eq!(&answer.payload[..], b"no number");
+    let headers = answer.headers.unwrap();
+    assert_eq!(headers.get("Nats-Service-Error-Code").unwrap().as_str(), "400");
+    assert!(headers.get("Nats-Service-Error").is_some());
+
+    let answer = client.request("math.busy", "x".into()).await.unwrap();
+    assert_eq!(answer.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "503");
+    let modes: Vec<_> = gateway.ledger().calls().iter().map(|call| call.mode).collect();
+    assert_eq!(modes, [Mode::Sync; 3]);
+    connector.balanced().await;
+}
+
+#[tokio::test]
+async fn a_full_window_drops_the_newest_and_counts_it() {
+    let mut server = Server::start().await;
+    let gate = Gate::closed();
+    let gateway = gateway([Function::named("slow").topic("flood").echo()]).await;
+    gateway.fault("slow", Fault::gate(&gate));
+    let env = [("lane_window", "5"), ("function_concurrency", "2")];
+    let connector = Connector::ready(&server, &gateway, &env).await;
+    connector.until_logged("subscribed").await;
+    let client = server.client().await;
+    for n in 0..30 {
+        client.publish("flood", n.to_string().into()).await.unwrap();
+    }
+    let lost = async || connector.metric("nats_connector_lost_total{why=\"full\"}").await;
+    until_is("lost", 25, lost).await;
+    assert_eq!(connector.lines_with("no room for more messages"), 1);
+    gate.open();
+    gateway.ledger().wait_for("the others", |calls| calls.of("slow").count() == 5).await;
+    let mut called: Vec<_> = gateway.ledger().calls().iter().map(|call| call.text()).collect();
+    called.sort();
+    assert_eq!(called, ["0", "1", "2", "3", "4"]);
+    until_is("delivered", 5, async || connector.came("delivered").await).await;
+    connector.balanced().await;
+}
+
+#[tokio::test]
+async fn draining_ends_what_runs_and_answers_what_was_asked() {
+    let mut server = Server::start().await;
+    let gate = Gate::closed();
+    let gateway = gateway([Function::named("f").topic("ask").echo()]).await;
+    gateway.fault("f", Fault::gate(&gate));
+    let env = [("function_concurrency", "1")];
+    let mut connector = Connector::ready(&server, &gateway, &env).await;
+    connector.until_logged("subscribed").await;
+    let client = server.client().await;
+    let ask = |text: &'static str| {
+        let request = Request::new().payload(text.into()).timeout(Some(Duration::from_secs(30)));
+        let client = client.clone();
+        tokio::spawn(async move { client.send_request("ask", request).await.unwrap() })
+    };
+    let runs = ask("runs");
+    gate.wait_for_waiting(1).await;
+    let waits = ask("waits");
+    until_is("in flight", 2, async || connector.metric("tributary_events_in_flight").await).await;
+    connector.terminate();
+    // What waits is let go at once, and whoever asked is told.
+    let told = waits.await.unwrap().headers.unwrap();
+    assert_eq!(told.get("Nats-Service-Error-Code").unwrap().as_str(), "503");
+    let late = client.request("ask", "late".into()).await.unwrap_err();
+    assert_eq!(late.kind(), async_nats::RequestErrorKind::NoResponders);
+    gate.open();
+    assert_eq!(&runs.await.unwrap().payload[..], b"runs");
+    assert_eq!(connector.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_server_that_dies_is_come_back_to_and_the_log_stays_quiet() {
+    let mut server = Server::start().await;
+    let gateway = gateway([Function::named("f").topic("t").echo()]).await;
+    let connector = Connector::ready(&server, &gateway, &[]).await;
+    connector.until_logged("subscribed").await;
+    server.kill().await;
+    connector.until_unready("broker").await;
+    let before = connector.log().len();
+    // Through several attempts of the library.
+    let mut connections = 0;
+    let listener = tokio::net::TcpListener::bind(server.address()).await.unwrap();
+    while connections < 6 {
+        drop(listener.accept().await.unwrap());
+        connections += 1;
+    }
+    drop(listener);
+    assert!(connector.log().len() - before <= 8, "{:#?}", &connector.log()[before..]);
+    server.up().await;
+    connector.until_ready().await;
+    let client = server.client().await;
+    until("a message that arrives", async || {
+        client.publish("t", "back".into()).await.unwrap();
+        (connector.came("delivered").await > 0).then_some(())
+    })
+    .await;
+    assert_eq!(connector.metric("tributary_source_restarts_total").await, 0);
+}
