@@ -25,9 +25,21 @@ pub struct Holds {
     held: Mutex<HashMap<Key, Arc<Hold>>>,
 }
 
+/// What shows that the reason of a hold is gone, beside an answer that is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mends {
+    /// Nothing else: the function itself refuses its events.
+    GoodAnswer,
+    /// Any answer of the function's own: calls do reach it again. Otherwise an event that is
+    /// refused for good would hold its topic for ever once it is the one that tries.
+    AnyAnswer,
+}
+
 /// One topic held for one function.
 #[derive(Debug)]
 pub struct Hold {
+    /// What ends it.
+    pub mends: Mends,
     /// Why, in a sentence.
     pub why: String,
     /// Since when.
@@ -54,11 +66,12 @@ impl Holds {
     }
 
     /// Begins a hold; one that exists keeps its place and gets the new reason.
-    pub fn begin(&self, topic: &Arc<str>, function: &FunctionName, why: &str) {
+    pub fn begin(&self, topic: &Arc<str>, function: &FunctionName, mends: Mends, why: &str) {
         {
             let mut held = self.lock();
             held.entry((Arc::clone(topic), function.clone())).or_insert_with(|| {
                 Arc::new(Hold {
+                    mends,
                     why: why.to_owned(),
                     since: SystemTime::now(),
                     trying: tokio::sync::Mutex::new(()),

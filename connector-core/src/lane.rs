@@ -23,7 +23,7 @@ use crate::budget::{Budget, Held, LaneBytes};
 use crate::conditions::Conditions;
 use crate::dead_letter::Address;
 use crate::dispatch::{Dispatcher, HeldTurn};
-use crate::event::Event;
+use crate::event::{Event, FunctionName};
 use crate::gateway::Progress;
 use crate::metrics::{Came, Metrics};
 use crate::order::Closed;
@@ -210,21 +210,17 @@ impl Intake {
         self.0.listings.clone()
     }
 
-    /// Whether the platform is believed up.
+    /// Whether the platform is believed up, live: while it is down, calls wait.
     #[must_use]
-    pub fn is_platform_up(&self) -> bool {
-        self.0.dispatcher.platform.is_up()
+    pub fn platform(&self) -> watch::Receiver<bool> {
+        self.0.dispatcher.platform.watch()
     }
 
-    /// Resolves when the platform is believed up: at once, unless it has been proven down. A source
-    /// whose broker lends messages receives nothing new before (invariant 13).
-    ///
-    /// Cancel-safe.
-    pub async fn platform_up(&self) {
-        let platform = &self.0.dispatcher.platform;
-        if !platform.is_up() {
-            platform.up().await;
-        }
+    /// Whether `topic` is held for `function`: its events wait while one of them is tried, now and
+    /// then.
+    #[must_use]
+    pub fn is_held(&self, topic: &Arc<str>, function: &FunctionName) -> bool {
+        self.0.dispatcher.holds.of(topic, function).is_some()
     }
 
     /// Where a source reports what it sees, for `/readyz`, the status and the log.

@@ -285,4 +285,17 @@ mod tests {
         assert!(matches!(memory.claim(&event("b", 0), &f), Claim::Finished(..)));
         drop(unsettled);
     }
+
+    #[test]
+    fn a_pair_that_is_delivered_again_is_not_forgotten_meanwhile() {
+        let memory = PairMemory::new(1);
+        let f = FunctionName::new("f");
+        let end = |id: &str| fresh(memory.claim(&event(id, 0), &f)).finish(Outcome::Delivered);
+        drop(end("a"));
+        let Claim::Finished(_, again) = memory.claim(&event("a", 0), &f) else { panic!("a") };
+        drop(end("b"));
+        drop(end("c"));
+        assert!(matches!(memory.claim(&event("a", 0), &f), Claim::Finished(..)));
+        drop(again);
+    }
 }

@@ -79,6 +79,12 @@ impl Platform {
         *self.up.borrow()
     }
 
+    /// Whether it is believed up, live.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.up.clone()
+    }
+
     /// Resolves when it is believed up.
     ///
     /// Cancel-safe.

@@ -201,7 +201,8 @@ async fn follow(dispatcher: Arc<Dispatcher>, mut topics: watch::Receiver<Arc<Top
 async fn drain(intake: &Intake, supervisor: JoinHandle<()>, signals: &mut Signals) -> ExitCode {
     let IntakeInner { dispatcher, draining, cut, config, conditions, .. } = &*intake.0;
     info!(running = dispatcher.running.now(), "draining");
-    conditions.unwell(&Subject("process".into()), "draining", true);
+    // Not ready from now on, and nothing to warn of.
+    conditions.expect(&Subject::new("drained"));
     draining.cancel();
     dispatcher.leave();
     dispatcher.tasks.close();
@@ -311,7 +312,11 @@ pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
 }
 
 fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
-    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &config.content_type)
+    let mut content_type = config.content_type.clone();
+    if S::OWN_CONTENT_TYPE_FIRST {
+        content_type.fallback = content_type.configured.take().or(content_type.fallback);
+    }
+    HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &content_type)
         .reserve(S::OWN_HEADERS.iter().map(|name| HeaderName::from_static(name)))
 }
 

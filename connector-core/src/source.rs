@@ -30,6 +30,10 @@ pub trait Source: Sized + Send + 'static {
     /// poses as one of them.
     const OWN_HEADERS: &'static [&'static str] = &[];
 
+    /// An event's own content type comes before the setting `content_type`: for a source whose
+    /// events have theirs from the user too, and for one function.
+    const OWN_CONTENT_TYPE_FIRST: bool = false;
+
     /// The word before the colon of a dead-letter address on this broker: `topic`. `None` where
     /// the broker cannot store letters.
     const LETTER_SCHEME: Option<&'static str>;

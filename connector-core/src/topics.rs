@@ -25,6 +25,8 @@ pub const TOPIC: &str = "topic";
 pub const DEAD_LETTER: &str = "connector.dead-letter";
 /// The annotation that bounds the running calls of a function.
 pub const CONCURRENCY: &str = "connector.concurrency";
+/// The annotation that says whether a function is called through the gateway's queue.
+pub const ASYNC: &str = "connector.async";
 
 /// The words that bind an item to one kind of source. They are part of the annotation's grammar,
 /// which every connector must read alike: `sqs:orders` would be a legal NATS subject.
@@ -57,6 +59,8 @@ pub struct Mapping {
     pub dead_letter: Option<Address>,
     /// How many calls of it may run, if its annotations say so.
     pub concurrency: Option<usize>,
+    /// Whether it is called through the gateway's queue, if its annotations say so.
+    pub asynchronous: Option<bool>,
 }
 
 /// One function as the gateway lists it.
@@ -422,7 +426,15 @@ impl Build {
             }
             number
         });
+        let asynchronous = annotations.get(ASYNC).and_then(|text| {
+            let flag = text.trim().parse().ok();
+            if flag.is_none() {
+                self.skip(function, ASYNC, text, "it takes true or false".to_owned(), false);
+            }
+            flag
+        });
         Mapping {
+            asynchronous,
             function: function.name.clone(),
             annotations: Arc::clone(annotations),
             retry,

@@ -12,7 +12,7 @@ use crate::dead_letter::{Address, Letter};
 use crate::event::FunctionName;
 use crate::functions::Function;
 use crate::headers::{TooLarge, compose, with_attempt};
-use crate::hold::Hold;
+use crate::hold::{Hold, Mends};
 use crate::invoke::{Answer, Judged, NoAnswer, judge};
 use crate::lane::{Reply, Work};
 use crate::metrics::Called;
@@ -150,11 +150,12 @@ impl<'a> Carrier<'a> {
             let mapping = dispatcher.mapped(&event.topic, name).ok_or(Broken::Unmapped)?;
             let function = dispatcher.functions.of(&mapping);
             let hold = dispatcher.holds.of(&event.topic, name);
-            let trying = match &hold {
+            // Kept while this event tries, so that no other does.
+            let _trying = match &hold {
                 None => None,
                 Some(hold) => match self.turn_to_try(hold, &mapping).await? {
                     None => continue,
-                    trying => trying,
+                    turn => turn,
                 },
             };
             let next = match &self.headers {
@@ -162,10 +163,12 @@ impl<'a> Carrier<'a> {
                     let Some(permit) = self.permit(&function, hold.is_some()).await? else {
                         continue;
                     };
-                    let Some(call) = self.call(&function, headers, &mut calls, permit).await else {
+                    let Some(call) =
+                        self.call(&mapping, &function, headers, &mut calls, permit).await
+                    else {
                         return Ok(Carried::Released { after: None });
                     };
-                    self.weigh(call, &mapping, &function, &mut calls, trying.is_some()).await?
+                    self.weigh(call, &mapping, &function, &mut calls, hold.as_deref()).await?
                 }
                 Err(too_large) => {
                     calls.error = too_large.to_string();
@@ -175,8 +178,6 @@ impl<'a> Carrier<'a> {
             match next {
                 Next::Again => {}
                 Next::End(carried) => return Ok(carried),
-                // A hold is tried, not judged: its events stay in flight until one is answered well.
-                Next::Bury { .. } if trying.is_some() => {}
                 Next::Bury { reason, reply } => {
                     if let Some(outcome) = self.bury(&mapping, &function, reason, &calls).await? {
                         return Ok(Carried::ended(outcome, reply));
@@ -222,13 +223,15 @@ impl<'a> Carrier<'a> {
     /// Calls once. `None`: cut at the drain deadline.
     async fn call(
         &self,
+        mapping: &Mapping,
         function: &Function,
         headers: &HeaderMap,
         calls: &mut Calls,
         permit: Permit,
     ) -> Option<Call> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
-        let asynchronous = dispatcher.config.asynchronous && !event.wants_reply;
+        let asynchronous = mapping.asynchronous.unwrap_or(dispatcher.config.asynchronous);
+        let asynchronous = asynchronous && !event.wants_reply;
         let url = if asynchronous { &function.async_url } else { &function.sync_url };
         let headers = with_attempt(headers, self.calls_known(calls.made.saturating_add(1)));
         if dispatcher.config.print_request_body {
@@ -261,14 +264,14 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Decides what follows from a call. `tries`: the function is held, and this was a try.
+    /// Decides what follows from a call. `hold`: the function is held, and this was a try.
     async fn weigh(
         &self,
         call: Call,
         mapping: &Mapping,
         function: &Function,
         calls: &mut Calls,
-        tries: bool,
+        hold: Option<&Hold>,
     ) -> Result<Next, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let Call { answer, asynchronous, took } = call;
@@ -284,12 +287,18 @@ impl<'a> Carrier<'a> {
             }
             Judged::Misconfigured(why) => {
                 counted(Called::Misconfigured);
-                dispatcher.holds.begin(&event.topic, name, &why);
+                dispatcher.holds.begin(&event.topic, name, Mends::AnyAnswer, &why);
                 Ok(Next::Again)
             }
             Judged::Refused(why) => {
                 counted(Called::Refused);
                 calls.note(&answer, &why);
+                match hold.map(|hold| hold.mends) {
+                    // Tried, not judged: its events stay in flight until one is answered well.
+                    Some(Mends::GoodAnswer) => return Ok(Next::Again),
+                    Some(Mends::AnyAnswer) => dispatcher.holds.end(&event.topic, name),
+                    None => {}
+                }
                 Ok(Next::Bury { reason: "refused", reply: self.failed_reply(answer) })
             }
             Judged::Retry { why, after, platform, unwritten } => {
@@ -303,7 +312,7 @@ impl<'a> Carrier<'a> {
                 }
                 counted(Called::Retry);
                 calls.note(&answer, &why);
-                if tries {
+                if hold.is_some() {
                     return Ok(Next::Again);
                 }
                 let retries = self.calls_known(calls.made).saturating_sub(1);
@@ -364,7 +373,7 @@ impl<'a> Carrier<'a> {
             .as_ref()
             .or(redrive)
             .unwrap_or(&dispatcher.config.dead_letter);
-        let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, why);
+        let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, Mends::GoodAnswer, why);
         let (letters, limit) = (function.letters_in_a_row(), dispatcher.config.dead_letter_limit);
         match address {
             Address::Drop => {

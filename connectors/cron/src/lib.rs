@@ -1,3 +1,160 @@
 //! Calls OpenFaaS functions on their schedules.
+//!
+//! A function asks for it with the annotations `topic: cron-function` and `schedule`. Each instant
+//! at which its schedule fires is a **tick**: an event for that function alone. There is no broker,
+//! so nothing is acknowledged, and a tick that is not called is not delivered again: it is
+//! **missed**, which is counted. See [`ticker`] for when that happens.
+//!
+//! [`schedule`] says when a schedule fires, [`timetable`] which ticks are due, [`plan`] what the
+//! annotations say about them, and [`ticker`] what becomes of them. This file joins them to the
+//! process.
 
+pub mod clock;
+pub mod config;
+mod metrics;
+pub mod plan;
 pub mod schedule;
+pub mod ticker;
+pub mod timetable;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use connector_core::conditions::Subject;
+use connector_core::source::Letterbox;
+use connector_core::topics::Pattern;
+use connector_core::{
+    Event, EventId, FunctionName, Intake, Lane, LaneOptions, Source, SourceError, Verdict,
+    lane::Unmatched,
+};
+use futures_util::future::BoxFuture;
+use http::HeaderName;
+
+pub use self::config::Config;
+use self::metrics::CronMetrics;
+use self::plan::Plan;
+use self::ticker::{Outlet, TOPIC, Ticker, Watched};
+use self::timetable::{Tick, Timetable};
+
+/// The other word for [`TOPIC`] that the upstream connector takes.
+const ALIAS: &str = "com.openfaas.cron";
+
+const X_CRON_SCHEDULE: HeaderName = HeaderName::from_static("x-cron-schedule");
+const X_CRON_SCHEDULED: HeaderName = HeaderName::from_static("x-cron-scheduled");
+const X_CRON_LATENESS: HeaderName = HeaderName::from_static("x-cron-lateness");
+
+/// The source of ticks.
+pub struct Cron {
+    config: Arc<Config>,
+    intake: Intake,
+}
+
+impl Source for Cron {
+    const KIND: &'static str = "cron";
+    const ATTRIBUTE_PREFIX: &'static str = "X-Cron-";
+    const OWN_HEADERS: &'static [&'static str] =
+        &["x-cron-schedule", "x-cron-scheduled", "x-cron-lateness"];
+    const OWN_CONTENT_TYPE_FIRST: bool = true;
+    const LETTER_SCHEME: Option<&'static str> = None;
+    const DEFAULTS: &'static [(&'static str, &'static str)] = &[
+        ("rebuild_interval", "10s"),
+        ("rebuild_timeout", "5s"),
+        // The upstream connector calls once and logs every call.
+        ("max_retry_attempts", "0"),
+        ("print_response", "true"),
+    ];
+    type Config = Config;
+
+    fn pattern(item: &str) -> Result<Pattern, String> {
+        match item {
+            TOPIC | ALIAS => Ok(Pattern::Exact(TOPIC.into())),
+            _ => Err(format!("only {TOPIC} asks for ticks")),
+        }
+    }
+
+    async fn connect(config: Arc<Config>, intake: Intake) -> Result<Self, SourceError> {
+        Ok(Self { config, intake })
+    }
+
+    async fn run(self) -> Result<(), SourceError> {
+        let Self { config, intake } = self;
+        let metrics = config.metrics.get_or_init(|| CronMetrics::register(intake.metrics()));
+        let timetable = Timetable::new(config.schedules.clone(), config.clock.now());
+        let watched = Watched { topics: intake.topics(), platform: intake.platform() };
+        let outlet = Lanes { intake: intake.clone(), topic: TOPIC.into() };
+        let clock = Arc::clone(&config.clock);
+        Ticker::new(outlet, clock, timetable, metrics.clone(), watched)
+            .run(intake.draining())
+            .await;
+        Ok(())
+    }
+
+    fn letterbox(_: &Arc<Config>, _: &Intake, _: &str) -> Result<Arc<dyn Letterbox>, String> {
+        Err("there is no broker to store letters at".to_owned())
+    }
+}
+
+/// Hands each tick in through a lane of its own, so that each can be given up by itself.
+struct Lanes {
+    intake: Intake,
+    topic: Arc<str>,
+}
+
+impl Outlet for Lanes {
+    type Flight = Lane;
+
+    fn submit(
+        &self,
+        tick: &Tick,
+        plan: &Plan,
+        lateness: Duration,
+    ) -> Option<(Lane, BoxFuture<'static, Verdict>)> {
+        let mut options = LaneOptions::new(tick.function.as_str(), NonZeroUsize::MIN);
+        options.redelivers = false;
+        // Its function may be removed while it waits: then there is nobody to wait for.
+        options.unmatched = Unmatched::Wildcard;
+        let lane = self.intake.lane(options);
+        // An empty lane may always hold one message: no slot means that draining has begun.
+        let slot = lane.try_slot(plan.body.len())?;
+        let settlement = slot.submit(self.event(tick, plan, lateness));
+        Some((lane, Box::pin(async move { settlement.await.verdict })))
+    }
+
+    fn is_held(&self, function: &FunctionName) -> bool {
+        self.intake.is_held(&self.topic, function)
+    }
+
+    fn report(&self, trouble: &str) {
+        let subject = Subject::new("schedules");
+        match trouble {
+            "" => self.intake.conditions().well(&subject),
+            why => self.intake.conditions().unwell(&subject, why, false),
+        }
+    }
+}
+
+impl Lanes {
+    fn event(&self, tick: &Tick, plan: &Plan, lateness: Duration) -> Event {
+        let mut event = Event::new(id(tick), Arc::clone(&self.topic), plan.body.clone());
+        event.content_type = plan.content_type.clone();
+        event.headers = vec![
+            (X_CRON_SCHEDULE, Bytes::copy_from_slice(tick.schedule.as_bytes())),
+            (X_CRON_SCHEDULED, tick.instant.to_string().into()),
+            (X_CRON_LATENESS, format!("{:.3}", lateness.as_secs_f64()).into()),
+        ];
+        event.occurred_at = Some(tick.instant.into());
+        event.only = Some(tick.function.clone());
+        event
+    }
+}
+
+/// `cron:<function>@<instant>`, and `/<era>` behind it for an instant that the clock reaches again.
+fn id(tick: &Tick) -> EventId {
+    let Tick { function, instant, era, .. } = tick;
+    match era {
+        0 => EventId::new(format!("cron:{function}@{instant}")),
+        era => EventId::new(format!("cron:{function}@{instant}/{era}")),
+    }
+}

@@ -1,1 +1,70 @@
 //! Calls OpenFaaS functions with the records of Apache Kafka topics.
+//!
+//! A consumer group's partitions are lanes: each is received, called and committed by itself. What
+//! is committed is what has been answered well; what has not is delivered again, to this process
+//! or to another.
+//!
+//! [`Kafka`] connects, and runs the session ([`session`]): it answers the group ([`assignment`]),
+//! follows the topics ([`subscription`]), and each partition has its task ([`lane`]) with its
+//! books ([`tracker`], [`progress`]). One task commits for all of them ([`commit`]).
+
+use std::sync::Arc;
+
+use connector_core::Intake;
+use connector_core::source::{Letterbox, Source, SourceError};
+use connector_core::topics::Pattern;
+
+mod assignment;
+mod client;
+mod commit;
+mod config;
+mod dead_letter;
+mod lane;
+mod meters;
+mod positions;
+mod progress;
+mod raw;
+mod record;
+mod session;
+mod subscription;
+mod tracker;
+
+pub use config::KafkaConfig;
+
+/// The broker side of the Kafka connector.
+pub struct Kafka(session::Session);
+
+impl Source for Kafka {
+    const KIND: &'static str = "kafka";
+    const ATTRIBUTE_PREFIX: &'static str = "X-Kafka-";
+    const LETTER_SCHEME: Option<&'static str> = Some("topic");
+    const DEFAULTS: &'static [(&'static str, &'static str)] =
+        &[("upstream_timeout", "2m"), ("content_type", "text/plain"), ("print_response", "true")];
+
+    type Config = KafkaConfig;
+
+    fn pattern(item: &str) -> Result<Pattern, String> {
+        subscription::pattern(item)
+    }
+
+    async fn connect(config: Arc<KafkaConfig>, intake: Intake) -> Result<Self, SourceError> {
+        session::Session::connect(config, intake).await.map(Self)
+    }
+
+    async fn run(self) -> Result<(), SourceError> {
+        self.0.run().await
+    }
+
+    fn letterbox(
+        config: &Arc<KafkaConfig>,
+        _: &Intake,
+        address: &str,
+    ) -> Result<Arc<dyn Letterbox>, String> {
+        match subscription::pattern(address)? {
+            Pattern::Exact(name) => {
+                Ok(Arc::new(dead_letter::Topic::new(Arc::clone(config), &name)))
+            }
+            Pattern::Many { .. } => Err("takes the name of one topic".to_owned()),
+        }
+    }
+}

@@ -87,7 +87,7 @@ impl Account {
             None if elsewhere => None,
             None => queue.endpoint().map(str::to_owned),
         };
-        let region = queue.region().or(state.sdk.region().map(Region::as_ref));
+        let region = queue.region().or_else(|| state.sdk.region().map(Region::as_ref));
         let region = match region {
             Some(region) => region.to_owned(),
             None if endpoint.is_some() || elsewhere => ANY_REGION.to_owned(),

@@ -318,8 +318,9 @@ mod tests {
                 prop_assert_eq!(read.is_fifo(), fifo);
                 prop_assert_eq!(&queue(&read.to_string()), &read);
             }
-            prop_assert_eq!(queue(&url).region(), queue(&arn).region());
-            prop_assert!(!queue(&url).contradicts(&queue(&arn)));
+            let (url, arn) = (queue(&url), queue(&arn));
+            prop_assert_eq!(url.region(), arn.region());
+            prop_assert!(!url.contradicts(&arn));
         }
 
         /// Whatever somebody writes into an annotation, it is read or refused.

@@ -169,10 +169,9 @@ impl Receivers {
     async fn receivable(&self) {
         let intake = &self.serving.intake;
         while !self.is_receivable() {
-            intake.platform_up().await;
-            let mut stuck = self.stuck.clone();
-            // The senders live as long as the settler and the process.
-            drop(stuck.wait_for(|stuck| !stuck).await);
+            // The senders live as long as the process and the settler.
+            drop(intake.platform().wait_for(|up| *up).await);
+            drop(self.stuck.clone().wait_for(|stuck| !stuck).await);
             if !self.serving.holds() {
                 continue;
             }
@@ -184,7 +183,7 @@ impl Receivers {
     fn is_receivable(&self) -> bool {
         let held = self.serving.holds()
             && !self.serving.intake.topics().borrow().is_mapped(self.serving.name());
-        !held && !*self.stuck.borrow() && self.serving.intake.is_platform_up()
+        !held && !*self.stuck.borrow() && *self.serving.intake.platform().borrow()
     }
 }
 

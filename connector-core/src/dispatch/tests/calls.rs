@@ -273,3 +273,15 @@ async fn the_window_bounds_what_has_no_verdict() {
     assert_eq!(first.await.verdict, Verdict::Done);
     assert!(lane.try_slot(1).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_reserved_for_a_payload_is_corrected_to_its_length() {
+    let bench = Bench::new(&[("buffer_bytes", "1000")], |_| slow(Duration::from_secs(1))).await;
+    let lane = bench.lane(|_| {});
+    let slots = lane.slots(std::num::NonZeroUsize::new(3).expect("not zero"), 400).await;
+    let mut slots = slots.expect("the lane lives");
+    assert_eq!(slots.len(), 2, "a third would pass the budget");
+    let settlement = slots.pop().expect("two").submit(event("1", None));
+    assert!(lane.try_slot(400).is_some(), "one byte is held of the four hundred");
+    assert_eq!(settlement.await.verdict, Verdict::Done);
+}

@@ -208,3 +208,33 @@ async fn headers_that_no_gateway_takes_are_the_events_fault() {
     assert_eq!(bench.letters.stored()[0].reason, "too_large");
     assert!(bench.gateway.calls_of("f").is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_poison_event_ends_the_hold_that_a_mended_mistake_has_left() {
+    let settings = [TO_TOPIC, ("max_retry_wait", "5s")];
+    let bench = Bench::new(&settings, |seen| match seen.nth {
+        0..2 => status(405),
+        2 => status(400),
+        _ => status(200),
+    })
+    .await;
+    let lane = bench.lane(|_| {});
+    let poison = submit(&lane, event("1", Some("k"))).await;
+    let behind = submit(&lane, event("2", Some("k"))).await;
+    assert_eq!(poison.await.verdict, Verdict::Done);
+    assert_eq!(bench.letters.stored()[0].reason, "refused");
+    assert_eq!(behind.await.verdict, Verdict::Done);
+    assert_eq!(bench.unready().find("405"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_answer_begins_the_count_of_letters_anew() {
+    let settings = [TO_TOPIC, ("dead_letter_limit", "3")];
+    let bench =
+        Bench::new(&settings, |seen| status(if seen.nth % 3 == 2 { 200 } else { 400 })).await;
+    let lane = bench.lane(|_| {});
+    for n in 0..9 {
+        assert_eq!(submit(&lane, event(&n.to_string(), None)).await.await.verdict, Verdict::Done);
+    }
+    assert_eq!((bench.came("dead_lettered"), bench.came("delivered")), (6, 3));
+}

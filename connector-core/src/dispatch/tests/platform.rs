@@ -91,3 +91,27 @@ async fn what_waits_for_the_platform_is_released_with_its_lane() {
     lane.end();
     assert_eq!(settlement.await.verdict, Verdict::Release { after: None });
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_got_its_permit_after_the_platform_went_down_is_not_called() {
+    let bench = Bench::new(&[("function_concurrency", "1")], |seen| match &*seen.function {
+        "g" if seen.nth == 0 => Act::After(Duration::from_secs(1), Box::new(Act::Close)),
+        "f" if seen.nth == 0 => Act::After(Duration::from_secs(10), Box::new(status(200))),
+        _ => status(200),
+    })
+    .await;
+    bench.map(&[("f", "t", &[]), ("g", "u", &[])]);
+    bench.gateway.healthy.store(false, Ordering::Relaxed);
+    let lane = bench.lane(|_| {});
+    let first = submit(&lane, event("1", None)).await;
+    let waits = submit(&lane, event("2", None)).await;
+    let mut other = event("3", None);
+    other.topic = "u".into();
+    let other = submit(&lane, other).await;
+    bench.until("down is proven", |b| b.unready().contains("the gateway is down")).await;
+    assert_eq!(first.await.verdict, Verdict::Done, "what runs may end");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(bench.gateway.calls_of("f").len(), 1);
+    bench.gateway.healthy.store(true, Ordering::Relaxed);
+    assert_eq!((waits.await.verdict, other.await.verdict), (Verdict::Done, Verdict::Done));
+}

@@ -1,0 +1,87 @@
+//! The settings of the cron connector.
+
+use std::sync::{Arc, OnceLock};
+
+use connector_core::settings::{Form, Origin, Setting, Values};
+use connector_core::source::SourceConfig;
+use jiff::tz::TimeZone;
+
+use crate::clock::{Clock, HostClock};
+use crate::metrics::CronMetrics;
+use crate::schedule::{Fold, ScheduleOptions};
+
+/// The validated settings.
+#[derive(Debug)]
+pub struct Config {
+    /// How schedules are read.
+    pub schedules: ScheduleOptions,
+    /// The clock that schedules follow.
+    pub clock: Arc<dyn Clock>,
+    /// Registered by the first run of the source, and kept for the later ones.
+    pub(crate) metrics: OnceLock<CronMetrics>,
+}
+
+impl Config {
+    /// The settings of a process: these schedules on the host's clock.
+    #[must_use]
+    pub fn new(schedules: ScheduleOptions) -> Self {
+        Self { schedules, clock: Arc::new(HostClock), metrics: OnceLock::new() }
+    }
+}
+
+impl SourceConfig for Config {
+    const SETTINGS: &'static [Setting] = &[
+        Setting {
+            name: "timezone",
+            aliases: &[],
+            default: Some("UTC"),
+            form: Form::Text,
+            origin: Origin::Ours,
+            help: "The time zone of schedules that name none: a name such as `Europe/Berlin` (the zones are built in), or \
+                   `Local` for the host's. The variable TZ alone is not looked at.",
+        },
+        Setting {
+            name: "cron_fold",
+            aliases: &[],
+            default: Some("once"),
+            form: Form::Choice(&["once", "twice"]),
+            origin: Origin::Ours,
+            help: "How often a time of day fires that a day has twice because clocks are set back: `once`, in the first \
+                   pass, or `twice`, as the upstream connector does. Schedules of every hour fire in both passes anyway.",
+        },
+        Setting {
+            name: "cron_seconds",
+            aliases: &[],
+            default: Some("false"),
+            form: Form::Flag,
+            origin: Origin::Ours,
+            help: "Accepts schedules of six fields, the first being seconds. Those of five fields stay what they are.",
+        },
+    ];
+
+    fn read(values: &mut Values) -> Self {
+        if values.is_set("topics") {
+            values.warning("topics", "is ignored: what is called is what has a schedule");
+        }
+        let fold = match values.choice("cron_fold") {
+            "twice" => Fold::Twice,
+            _ => Fold::Once,
+        };
+        let zone = zone(values);
+        Self::new(ScheduleOptions { zone, seconds: values.flag("cron_seconds"), fold })
+    }
+}
+
+fn zone(values: &mut Values) -> TimeZone {
+    let Some(name) = values.text("timezone") else {
+        return TimeZone::UTC;
+    };
+    if name == "Local" {
+        return TimeZone::system();
+    }
+    TimeZone::get(&name).unwrap_or_else(|_| {
+        let wrong = "names no time zone: expected a name such as Europe/Berlin, UTC or Local";
+        values.mistake("timezone", wrong);
+        TimeZone::UTC
+    })
+}

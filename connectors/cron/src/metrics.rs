@@ -1,0 +1,71 @@
+//! What the cron connector counts beyond the metrics that all connectors have.
+
+use std::time::Duration;
+
+use connector_core::metrics::Metrics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Unit;
+
+/// From a millisecond, the grain of the runtime's timers, to a minute, after which a tick is late.
+const LATENESS: [f64; 12] =
+    [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// The metrics named `cron_connector_*`. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct CronMetrics {
+    /// Schedules in force.
+    pub(crate) schedules: Gauge,
+    /// Schedules that were refused.
+    pub(crate) bad_schedules: Gauge,
+    /// Ticks whose function was called.
+    pub(crate) fired: Counter,
+    /// Ticks whose function was not called, or was given up on.
+    pub(crate) missed: Counter,
+    lateness: Histogram,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+impl CronMetrics {
+    /// Registers them. Once for each process.
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        metrics.with_registry(|registry| {
+            let registry = registry.sub_registry_with_prefix("cron_connector");
+            let (schedules, bad_schedules) = (Gauge::default(), Gauge::default());
+            registry.register("schedules", "Schedules in force", schedules.clone());
+            registry.register(
+                "bad_schedules",
+                "Schedules that were refused: their functions are not called",
+                bad_schedules.clone(),
+            );
+            let ticks = Family::<Outcome, Counter>::default();
+            registry.register("ticks", "Ticks, by what became of them", ticks.clone());
+            let lateness = Histogram::new(LATENESS);
+            registry.register_with_unit(
+                "tick_lateness",
+                "How long after its instant a tick was handed over to be called",
+                Unit::Seconds,
+                lateness.clone(),
+            );
+            Self {
+                schedules,
+                bad_schedules,
+                fired: ticks.get_or_create_owned(&Outcome { outcome: "fired" }),
+                missed: ticks.get_or_create_owned(&Outcome { outcome: "missed" }),
+                lateness,
+            }
+        })
+    }
+
+    /// A tick was handed over, this long after its instant.
+    pub(crate) fn handed_over(&self, lateness: Duration) {
+        self.lateness.observe(lateness.as_secs_f64());
+    }
+}

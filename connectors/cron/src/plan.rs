@@ -1,0 +1,98 @@
+//! What a function's annotations say about its ticks, beside the schedule itself.
+//!
+//! A plan is read anew with every change of the topic map, and the next tick follows it. None of
+//! it is part of a schedule's identity, so no timer is touched.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::schedule::Excerpt;
+
+/// The annotation that holds a function's schedule.
+pub const SCHEDULE: &str = "schedule";
+/// The annotation that says what happens when the previous tick's call still runs.
+pub const OVERLAP: &str = "connector.cron.overlap";
+/// The annotation that says what becomes of ticks that were missed.
+pub const MISSED: &str = "connector.cron.missed";
+/// The annotation that holds the body of the calls.
+pub const BODY: &str = "connector.cron.body";
+/// The annotation that holds the content type of the calls.
+pub const CONTENT_TYPE: &str = "connector.cron.content-type";
+
+/// How the ticks of one function are called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What happens when a tick falls due while an earlier one has not ended.
+    pub overlap: Overlap,
+    /// What becomes of a tick that could not be called in time.
+    pub missed: Missed,
+    /// The body of each call.
+    pub body: Bytes,
+    /// The content type of each call, if one is annotated.
+    pub content_type: Option<Bytes>,
+    /// What is wrong with the annotations, a sentence each. The default is used in their place.
+    pub mistakes: Vec<String>,
+}
+
+/// What happens to a tick that falls due while an earlier one of its function has not ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Overlap {
+    /// It is called beside it.
+    #[default]
+    Allow,
+    /// It is missed.
+    Forbid,
+    /// It is called after it. Few wait; beyond them ticks are missed.
+    Queue,
+}
+
+/// What becomes of a tick that could not be called in time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Missed {
+    /// Nothing: the function is next called at its next tick.
+    #[default]
+    Skip,
+    /// Of those missed in a row the last one is called as soon as it can be.
+    Once,
+}
+
+impl Plan {
+    /// Reads the annotations of a function.
+    #[must_use]
+    pub fn read(annotations: &BTreeMap<String, String>) -> Self {
+        let mut mistakes = Vec::new();
+        let mut word = |annotation: &str, words: [&str; 3]| {
+            let text = annotations.get(annotation)?.trim();
+            let found = words.iter().position(|word| *word == text && !text.is_empty());
+            if found.is_none() {
+                let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+                mistakes.push(format!(
+                    "{annotation} takes {}; {} is ignored",
+                    words.join(", "),
+                    Excerpt::from(text)
+                ));
+            }
+            found
+        };
+        let overlap = match word(OVERLAP, ["allow", "forbid", "queue"]) {
+            Some(1) => Overlap::Forbid,
+            Some(2) => Overlap::Queue,
+            _ => Overlap::Allow,
+        };
+        let missed = match word(MISSED, ["skip", "once", ""]) {
+            Some(1) => Missed::Once,
+            _ => Missed::Skip,
+        };
+        let bytes = |annotation| {
+            annotations.get(annotation).map(|text| Bytes::copy_from_slice(text.as_bytes()))
+        };
+        Self {
+            overlap,
+            missed,
+            body: bytes(BODY).unwrap_or_default(),
+            content_type: bytes(CONTENT_TYPE),
+            mistakes,
+        }
+    }
+}

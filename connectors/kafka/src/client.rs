@@ -1,0 +1,226 @@
+//! What librdkafka tells us, sent on to whoever answers it.
+//!
+//! Callbacks run on the worker that polls the consumer, in the middle of `recv()`. Waiting in one
+//! would block that worker, so nothing here waits or decides: rebalances, commit results and
+//! errors go over channels, and the tasks at their other ends do the work.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{
+    BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol, StreamConsumer,
+};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use tokio::sync::{Notify, mpsc};
+
+use crate::meters::Meters;
+
+/// The consumer, with our ear at its callbacks.
+pub(crate) type Consumer = StreamConsumer<Listener>;
+
+/// One partition of one topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Partition {
+    pub(crate) topic: Arc<str>,
+    pub(crate) number: i32,
+}
+
+/// What the group asks of this member. It waits for the answer: assign or unassign.
+#[derive(Debug)]
+pub(crate) enum Rebalance {
+    /// These partitions are ours from now on.
+    Assigned(Vec<Partition>),
+    /// These partitions go to others once we say so.
+    Revoked(Vec<Partition>),
+    /// These partitions went to others: nothing may be committed for them any more.
+    Lost(Vec<Partition>),
+}
+
+/// What became of one commit, by partition: the offset it had, and the refusal if any.
+pub(crate) type Committed = Vec<(Partition, i64, Option<RDKafkaErrorCode>)>;
+
+/// The consumer's callbacks.
+pub(crate) struct Listener {
+    rebalances: mpsc::UnboundedSender<Rebalance>,
+    commits: mpsc::UnboundedSender<Committed>,
+    meters: Arc<Meters>,
+    trouble: Mutex<Option<Trouble>>,
+    troubled: Notify,
+}
+
+/// The last thing that librdkafka complained of, until somebody sees that it is over.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Trouble {
+    /// Username or password were refused.
+    #[error("the broker refuses the credentials: {0}")]
+    Authentication(String),
+    /// TLS could not be agreed on.
+    #[error("TLS cannot be agreed on: {0}")]
+    Tls(String),
+    /// No broker can be reached.
+    #[error("no broker can be reached: {0}")]
+    Unreachable(String),
+}
+
+thread_local! {
+    /// Where the log ended, as told by the error of the poll that runs on this thread.
+    static END: Cell<Option<i64>> = const { Cell::new(None) };
+}
+
+/// Where the partition's log ended when `recv` has just given [`KafkaError::PartitionEOF`]: the
+/// offset that the next record will have at least.
+///
+/// rdkafka's error leaves the offset out, but its context hears the full text in the same poll on
+/// the same thread. So ask before the next await. `None`: the text was another.
+pub(crate) fn end_of_partition() -> Option<i64> {
+    END.take()
+}
+
+impl Listener {
+    pub(crate) fn new(
+        rebalances: mpsc::UnboundedSender<Rebalance>,
+        commits: mpsc::UnboundedSender<Committed>,
+        meters: Arc<Meters>,
+    ) -> Self {
+        Self { rebalances, commits, meters, trouble: Mutex::default(), troubled: Notify::new() }
+    }
+
+    /// What librdkafka complained of last.
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets the last complaint: the broker has answered since.
+    pub(crate) fn answered(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn note(&self, trouble: Trouble) {
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        // A refusal is told once or twice, then only that all brokers are down: the cause stays.
+        if matches!(trouble, Trouble::Unreachable(_)) && last.is_some() {
+            return;
+        }
+        self.troubled.notify_one();
+        *last = Some(trouble);
+    }
+
+    /// Resolves when librdkafka has complained of something new.
+    pub(crate) async fn troubled(&self) {
+        self.troubled.notified().await;
+    }
+}
+
+impl ClientContext for Listener {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => tracing::trace!(facility, "librdkafka: {message}"),
+            // What an operator must know is said by us, once for each change of state; these
+            // lines come with every attempt to reconnect.
+            _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.meters.statistics(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::PartitionEOF) => END.set(offset_in(reason)),
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
+                self.note(Trouble::Authentication(reason.to_owned()));
+            }
+            Some(RDKafkaErrorCode::SSL) => self.note(Trouble::Tls(reason.to_owned())),
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::Resolve,
+            ) => self.note(Trouble::Unreachable(reason.to_owned())),
+            _ => tracing::debug!(%error, reason, "librdkafka reports an error"),
+        }
+    }
+}
+
+impl ConsumerContext for Listener {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, code: Code, list: &mut TopicPartitionList) {
+        let partitions = partitions(list);
+        let assigned = matches!(code, Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
+        let rebalance = if assigned {
+            Rebalance::Assigned(partitions)
+        } else if consumer.assignment_lost() {
+            Rebalance::Lost(partitions)
+        } else {
+            Rebalance::Revoked(partitions)
+        };
+        if self.rebalances.send(rebalance).is_ok() {
+            return;
+        }
+        // Nobody is left to answer: the consumer is being closed, which waits for the answer.
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let answered = match (cooperative, assigned) {
+            (false, _) => consumer.unassign(),
+            (true, true) => consumer.incremental_assign(list),
+            (true, false) => consumer.incremental_unassign(list),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(%error, "a rebalance during the close was answered in vain");
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        let all = result.err().and_then(|error| error.rdkafka_error_code());
+        let committed = offsets
+            .elements()
+            .iter()
+            .filter_map(|element| {
+                let refused = element.error().err().and_then(|e| e.rdkafka_error_code());
+                let offset = element.offset().to_raw()?;
+                let partition =
+                    Partition { topic: element.topic().into(), number: element.partition() };
+                Some((partition, offset, refused.or(all)))
+            })
+            .collect();
+        // Nobody listens while the consumer is being closed.
+        drop(self.commits.send(committed));
+    }
+}
+
+/// The partitions of a list.
+pub(crate) fn partitions(list: &TopicPartitionList) -> Vec<Partition> {
+    list.elements()
+        .iter()
+        .map(|element| Partition { topic: element.topic().into(), number: element.partition() })
+        .collect()
+}
+
+/// A list of partitions, without offsets.
+pub(crate) fn list<'a>(partitions: impl IntoIterator<Item = &'a Partition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition(&partition.topic, partition.number);
+    }
+    list
+}
+
+/// The offset in librdkafka's "... reached end of partition at offset 7 (HighwaterMark 9)".
+fn offset_in(reason: &str) -> Option<i64> {
+    let (_, after) = reason.split_once("end of partition at offset ")?;
+    after.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_partition_is_read_from_the_librarys_text() {
+        let text = "Fetch from broker 1 reached end of partition at offset 7 (HighwaterMark 9)";
+        assert_eq!(offset_in(text), Some(7));
+        assert_eq!(offset_in("Broker: No more messages"), None);
+    }
+}

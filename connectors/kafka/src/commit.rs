@@ -1,0 +1,312 @@
+//! The one committer: what lanes report becomes commits.
+//!
+//! A commit is explicit, asynchronous, and one at a time: librdkafka's own commits never send
+//! metadata whose offset has not moved, and its synchronous ones have no bound while the
+//! coordinator is away. Lanes report every `commit_interval`, all in step, and what they report is
+//! committed at once: a lane's progress waits for one interval, not for two. A refused or
+//! unanswered commit is tried again an interval later.
+//!
+//! What a lane of an earlier assignment reports commits nothing: each report carries its lane's
+//! number, and only the number that was announced last counts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use connector_core::conditions::{Conditions, Subject};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::client::{Committed, Consumer, Partition};
+use crate::meters::Meters;
+use crate::raw;
+
+/// How long a commit's answer is waited for, before it counts as refused.
+pub(crate) const ANSWER: Duration = Duration::from_secs(3);
+
+/// How long the first report waits for those of the other lanes, which come in the same moment.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+const SUBJECT: Subject = Subject(std::borrow::Cow::Borrowed("kafka commits"));
+
+/// Where a lane stands: what a commit of it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The offset below which everything is finished.
+    pub(crate) offset: i64,
+    /// What is finished beyond it.
+    pub(crate) metadata: String,
+}
+
+/// The committer's end that lanes and the assignment hold. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Commits(mpsc::UnboundedSender<Request>);
+
+enum Request {
+    Begin { partition: Partition, lane: u64, committed: Standing, seen: Arc<AtomicI64> },
+    Report { partition: Partition, lane: u64, standing: Standing },
+    End { partitions: Vec<Partition> },
+    Flush { partitions: Vec<Partition>, done: oneshot::Sender<()> },
+}
+
+impl Commits {
+    /// Announces a lane: its number, what is committed for it now, and where the offset committed
+    /// last is to be told.
+    pub(crate) fn begin(
+        &self,
+        partition: Partition,
+        lane: u64,
+        committed: Standing,
+        seen: Arc<AtomicI64>,
+    ) {
+        self.send(Request::Begin { partition, lane, committed, seen });
+    }
+
+    /// Tells where a lane stands.
+    pub(crate) fn report(&self, partition: Partition, lane: u64, standing: Standing) {
+        self.send(Request::Report { partition, lane, standing });
+    }
+
+    /// Commits what has been reported for these partitions, now, and waits until the broker has
+    /// taken it or [`ANSWER`] has passed. Then nothing more is committed for them. `true`: it has
+    /// been taken.
+    pub(crate) async fn finish(&self, partitions: Vec<Partition>) -> bool {
+        let (done, told) = oneshot::channel();
+        self.send(Request::Flush { partitions: partitions.clone(), done });
+        let taken = tokio::time::timeout(ANSWER, told).await.is_ok_and(|told| told.is_ok());
+        self.forget(partitions);
+        taken
+    }
+
+    /// Commits nothing more for these partitions.
+    pub(crate) fn forget(&self, partitions: Vec<Partition>) {
+        self.send(Request::End { partitions });
+    }
+
+    fn send(&self, request: Request) {
+        // The committer ends with the session, after every lane; what is told then is too late.
+        drop(self.0.send(request));
+    }
+}
+
+/// The task that commits.
+struct Committer {
+    consumer: Arc<Consumer>,
+    conditions: Conditions,
+    meters: Arc<Meters>,
+    entries: HashMap<Partition, Entry>,
+    /// The commit on its way: what it says, and until when it is waited for.
+    running: Option<(Vec<Sent>, Instant)>,
+    flushes: Vec<(Vec<Partition>, oneshot::Sender<()>)>,
+    /// When to commit what has changed; `None` while nothing has.
+    due: Option<Instant>,
+    every: Duration,
+}
+
+/// What a commit says of one partition, and the number of the lane that said it.
+type Sent = (Partition, u64, Standing);
+
+struct Entry {
+    lane: u64,
+    wanted: Standing,
+    committed: Standing,
+    seen: Arc<AtomicI64>,
+}
+
+/// Starts the committer. It ends when the last [`Commits`] is dropped, or by abort.
+pub(crate) fn start(
+    consumer: Arc<Consumer>,
+    conditions: Conditions,
+    meters: Arc<Meters>,
+    answers: mpsc::UnboundedReceiver<Committed>,
+    every: Duration,
+) -> (Commits, JoinHandle<()>) {
+    let (tell, requests) = mpsc::unbounded_channel();
+    let committer = Committer {
+        consumer,
+        conditions,
+        meters,
+        entries: HashMap::new(),
+        running: None,
+        flushes: Vec::new(),
+        due: None,
+        every,
+    };
+    (Commits(tell), tokio::spawn(committer.run(requests, answers)))
+}
+
+impl Committer {
+    async fn run(
+        mut self,
+        mut requests: mpsc::UnboundedReceiver<Request>,
+        mut answers: mpsc::UnboundedReceiver<Committed>,
+    ) {
+        loop {
+            let overdue = at(self.running.as_ref().map(|(_, until)| *until));
+            let due = at(self.due.filter(|_| self.running.is_none()));
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => self.take(request),
+                    None => return,
+                },
+                Some(answer) = answers.recv() => self.answered(&answer),
+                () = overdue => self.failed("the broker does not answer commits"),
+                () = due => self.commit(),
+            }
+            self.flush();
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Begin { partition, lane, committed, seen } => {
+                seen.store(committed.offset, Ordering::Release);
+                self.meters.committed(&partition, committed.offset);
+                let wanted = committed.clone();
+                self.entries.insert(partition, Entry { lane, wanted, committed, seen });
+            }
+            Request::Report { partition, lane, standing } => {
+                // Anything else comes from a lane of an earlier assignment.
+                if let Some(entry) = self.entries.get_mut(&partition)
+                    && entry.lane == lane
+                {
+                    entry.wanted = standing;
+                    self.due.get_or_insert_with(|| Instant::now() + TOGETHER);
+                }
+            }
+            Request::End { partitions } => {
+                for partition in partitions {
+                    self.entries.remove(&partition);
+                }
+            }
+            Request::Flush { partitions, done } => self.flushes.push((partitions, done)),
+        }
+    }
+
+    /// Sends what has changed, unless a commit is on its way.
+    fn commit(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        self.due = None;
+        let changed: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.wanted != entry.committed)
+            .map(|(partition, entry)| (partition.clone(), entry.lane, entry.wanted.clone()))
+            .collect();
+        if changed.is_empty() {
+            return;
+        }
+        let sent = offsets(changed.iter().map(|(partition, _, standing)| (partition, standing)))
+            .and_then(|list| raw::commit(self.consumer.client().native_ptr(), &list));
+        match sent {
+            Ok(()) => self.running = Some((changed, Instant::now() + ANSWER)),
+            Err(error) => self.failed(&format!("cannot commit: {error}")),
+        }
+    }
+
+    /// Takes the broker's answer to a commit.
+    fn answered(&mut self, answer: &Committed) {
+        let Some((sent, _)) = &self.running else { return };
+        // An answer to a commit that was given up, or to one that was not ours.
+        let ours = sent.len() == answer.len()
+            && answer.iter().all(|(partition, offset, _)| {
+                sent.iter().any(|(p, _, standing)| p == partition && standing.offset == *offset)
+            });
+        if !ours {
+            return;
+        }
+        let Some((sent, _)) = self.running.take() else { return };
+        let mut refused = None;
+        for (partition, lane, standing) in sent {
+            let Some((_, _, refusal)) = answer.iter().find(|(p, _, _)| *p == partition) else {
+                continue;
+            };
+            if let Some(code) = refusal {
+                refused = Some((partition, *code));
+                continue;
+            }
+            self.meters.committed(&partition, standing.offset);
+            if let Some(entry) = self.entries.get_mut(&partition)
+                && entry.lane == lane
+            {
+                entry.seen.store(standing.offset, Ordering::Release);
+                entry.committed = standing;
+            }
+        }
+        match refused {
+            None => self.conditions.well(&SUBJECT),
+            // The group is being joined anew: either it takes the next one, or the partitions are
+            // revoked.
+            Some((
+                _,
+                RDKafkaErrorCode::RebalanceInProgress
+                | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::UnknownMemberId,
+            )) => self.again(),
+            Some((Partition { topic, number }, code)) => {
+                self.failed(&format!("a commit for {topic}/{number} was refused: {code}"));
+            }
+        }
+    }
+
+    /// Commits once more an interval later: what was refused is still a change.
+    fn again(&mut self) {
+        self.due.get_or_insert_with(|| Instant::now() + self.every);
+    }
+
+    fn failed(&mut self, why: &str) {
+        self.running = None;
+        self.again();
+        self.meters.commit_failures.inc();
+        // Calls go on: what is not committed is at worst delivered again.
+        self.conditions.unwell(&SUBJECT, why, false);
+    }
+
+    /// Commits for those who wait for it, and lets go of those whose commit has been taken.
+    fn flush(&mut self) {
+        for (wanted, done) in std::mem::take(&mut self.flushes) {
+            let mut entries = wanted.iter().filter_map(|partition| self.entries.get(partition));
+            if done.is_closed() {
+                continue;
+            }
+            if entries.all(|entry| entry.wanted == entry.committed) {
+                // Closed meanwhile: its patience is over.
+                let (Ok(()) | Err(())) = done.send(());
+            } else {
+                self.flushes.push((wanted, done));
+            }
+        }
+        if !self.flushes.is_empty() {
+            self.commit();
+        }
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Standings as librdkafka takes them.
+pub(crate) fn offsets<'a>(
+    standings: impl Iterator<Item = (&'a Partition, &'a Standing)>,
+) -> Result<TopicPartitionList, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for (partition, standing) in standings {
+        let mut element = list.add_partition(&partition.topic, partition.number);
+        element.set_offset(Offset::Offset(standing.offset))?;
+        element.set_metadata(&standing.metadata);
+    }
+    Ok(list)
+}

@@ -1,0 +1,290 @@
+//! The settings of the Kafka connector, and what they mean to librdkafka.
+//!
+//! The names without a remark are those of the connector this one replaces, and are read as
+//! tolerantly as there. File contents (passwords, certificates) are no settings: they are read at
+//! each connect, and the process waits for them to be right.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use connector_core::secret::SecretFile;
+use connector_core::settings::{Form, Origin, Setting, Values};
+use connector_core::source::SourceConfig;
+
+mod properties;
+
+pub(crate) use properties::{Credentials, Files};
+
+/// The settings of the Kafka connector, validated.
+#[derive(Debug)]
+pub struct KafkaConfig {
+    /// `host:port`, comma-separated, as librdkafka takes it.
+    brokers: String,
+    pub(crate) group: String,
+    pub(crate) initial_offset: InitialOffset,
+    max_bytes: i64,
+    /// Whether the life of the group is logged: joins, assignments, revocations.
+    pub(crate) log_sessions: bool,
+    pub(crate) ordering: Ordering,
+    assignor: &'static str,
+    group_instance_id: Option<String>,
+    session_timeout: Duration,
+    pub(crate) commit_interval: Duration,
+    pub(crate) revoke_wait: Duration,
+    isolation_level: &'static str,
+    sasl_mechanism: &'static str,
+    username_file: Option<SecretFile>,
+    password_file: Option<SecretFile>,
+    tls: bool,
+    verify_ssl: bool,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+/// Where a topic is begun that the group has no position for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InitialOffset {
+    /// With the oldest record there is.
+    Oldest,
+    /// With what comes from now on.
+    Newest,
+    /// With the first record at or after this time, in milliseconds since 1970.
+    Since(i64),
+}
+
+/// Which records are called one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ordering {
+    /// All of a partition.
+    Partition,
+    /// Those of a partition with equal keys.
+    Key,
+    /// None.
+    None,
+}
+
+impl SourceConfig for KafkaConfig {
+    const SETTINGS: &'static [Setting] = SETTINGS;
+
+    fn read(values: &mut Values) -> Self {
+        let brokers = values.list("broker_hosts");
+        for topic in values.list("topics") {
+            if let Err(why) = crate::subscription::pattern(&topic) {
+                values.mistake("topics", format!("{topic}: {why}"));
+            }
+        }
+        let initial_offset = match values.text("initial_offset").as_deref() {
+            None | Some("oldest") => InitialOffset::Oldest,
+            Some("newest") => InitialOffset::Newest,
+            Some(text) => match text.parse() {
+                Ok(time) if time >= 0 => InitialOffset::Since(time),
+                _ => {
+                    values.mistake(
+                        "initial_offset",
+                        "takes oldest, newest, or a time in milliseconds since 1970",
+                    );
+                    InitialOffset::Oldest
+                }
+            },
+        };
+        let ordering = match values.choice("ordering") {
+            "key" => Ordering::Key,
+            "none" => Ordering::None,
+            _ => Ordering::Partition,
+        };
+        let username_file = values.secret_file("username_file");
+        let password_file = values.secret_file("password_file");
+        if username_file.is_some() != password_file.is_some() {
+            let missing = if username_file.is_some() { "password_file" } else { "username_file" };
+            values.mistake(missing, "username and password are given together or not at all");
+        }
+        let mut path = |name| values.secret_file(name).map(|file| file.path().to_owned());
+        let (ca_file, cert_file, key_file) = (path("ca_file"), path("cert_file"), path("key_file"));
+        if cert_file.is_some() != key_file.is_some() {
+            let missing = if cert_file.is_some() { "key_file" } else { "cert_file" };
+            values.mistake(missing, "a certificate and its key are given together or not at all");
+        }
+        Self {
+            brokers: brokers.iter().map(|b| with_port(b)).collect::<Vec<_>>().join(","),
+            group: values.text("group").unwrap_or_else(|| "faas-group-1".to_owned()),
+            initial_offset,
+            max_bytes: values.number("max_bytes"),
+            log_sessions: values.flag("log_sessions"),
+            ordering,
+            assignor: values.choice("assignor"),
+            group_instance_id: values.text("group_instance_id"),
+            session_timeout: values.duration("session_timeout"),
+            commit_interval: values.duration("commit_interval").max(Duration::from_millis(10)),
+            revoke_wait: values.duration("revoke_wait"),
+            isolation_level: values.choice("isolation_level"),
+            sasl_mechanism: values.choice("sasl_mechanism"),
+            username_file,
+            password_file,
+            tls: values.flag("tls") || ca_file.is_some() || cert_file.is_some(),
+            verify_ssl: values.flag("verify_ssl"),
+            ca_file,
+            cert_file,
+            key_file,
+        }
+    }
+}
+
+/// A bare host gets Kafka's port.
+fn with_port(broker: &str) -> String {
+    // An IPv6 address in brackets may end without a port; its own colons are none.
+    let after = broker.rsplit_once(']').map_or(broker, |(_, after)| after);
+    if after.contains(':') { broker.to_owned() } else { format!("{broker}:9092") }
+}
+
+const fn upstream(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    form: Form,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting { name, aliases, default, form, origin: Origin::Upstream, help }
+}
+
+const fn ours(
+    name: &'static str,
+    form: Form,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting { name, aliases: &[], default, form, origin: Origin::Ours, help }
+}
+
+const SETTINGS: &[Setting] = &[
+    upstream(
+        "broker_hosts",
+        &["broker_host"],
+        Form::List,
+        Some("kafka:9092"),
+        "The brokers to begin with, host:port, separated by commas; a bare host gets :9092.",
+    ),
+    upstream("group", &[], Form::Text, Some("faas-group-1"), "The consumer group."),
+    upstream(
+        "initial_offset",
+        &[],
+        Form::Text,
+        Some("oldest"),
+        "Where a topic is begun that the group has no committed offset for: oldest, newest, or a time in milliseconds since 1970. Partitions added later are read from their beginning.",
+    ),
+    upstream(
+        "max_bytes",
+        &[],
+        Form::Number(1024, 1_000_000_000),
+        Some("1048576"),
+        "The most bytes fetched from one partition at a time. A larger record is still fetched, alone.",
+    ),
+    upstream(
+        "log_sessions",
+        &[],
+        Form::Flag,
+        Some("true"),
+        "Whether the life of the consumer group is logged: partitions assigned, revoked and lost.",
+    ),
+    upstream(
+        "username_file",
+        &["username-file"],
+        Form::SecretFile,
+        None,
+        "The file with the SASL username. Given together with password_file, SASL is on. Read again whenever the broker refuses it.",
+    ),
+    upstream(
+        "password_file",
+        &["password-file"],
+        Form::SecretFile,
+        None,
+        "The file with the SASL password.",
+    ),
+    upstream(
+        "tls",
+        &[],
+        Form::Flag,
+        Some("false"),
+        "Whether connections use TLS. On by itself when ca_file or cert_file is given.",
+    ),
+    upstream(
+        "verify_ssl",
+        &["verify-ssl"],
+        Form::Flag,
+        Some("true"),
+        "Whether the broker's certificate and name are verified.",
+    ),
+    upstream(
+        "ca_file",
+        &["ca-file"],
+        Form::SecretFile,
+        None,
+        "The file with the certificate authorities to trust, in PEM. Unset: the public ones of the image.",
+    ),
+    upstream(
+        "cert_file",
+        &["cert-file"],
+        Form::SecretFile,
+        None,
+        "The file with the client's certificate chain, in PEM. Given together with key_file.",
+    ),
+    upstream(
+        "key_file",
+        &["key-file"],
+        Form::SecretFile,
+        None,
+        "The file with the client's private key, in PEM.",
+    ),
+    ours(
+        "sasl_mechanism",
+        Form::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        Some("PLAIN"),
+        "How username and password are proven to the broker.",
+    ),
+    ours(
+        "ordering",
+        Form::Choice(&["partition", "key", "none"]),
+        Some("partition"),
+        "Which records are called one after the other: all of a partition, those with equal keys (records without a key count as one key of their partition), or none.",
+    ),
+    ours(
+        "assignor",
+        Form::Choice(&["range", "cooperative-sticky"]),
+        Some("range"),
+        "How partitions are shared in the group. All members must agree: change it only with the whole group stopped, or while members of other kinds are gone.",
+    ),
+    ours(
+        "group_instance_id",
+        Form::Text,
+        None,
+        "Makes the member static: one that comes back under the same name within session_timeout gets its partitions back without a rebalance. Must differ between replicas. Unset: dynamic.",
+    ),
+    ours(
+        "session_timeout",
+        Form::Duration,
+        Some("10s"),
+        "After how long without a heartbeat the broker gives a member's partitions to others.",
+    ),
+    ours(
+        "commit_interval",
+        Form::Duration,
+        Some("1s"),
+        "How often progress is committed. After a crash, at most what finished within one interval is called again.",
+    ),
+    ours(
+        "revoke_wait",
+        Form::Duration,
+        Some("5s"),
+        "How long running calls may go on when partitions are revoked, before what is done is committed and the partitions are handed over.",
+    ),
+    ours(
+        "isolation_level",
+        Form::Choice(&["read_committed", "read_uncommitted"]),
+        Some("read_committed"),
+        "Whether records of open and aborted transactions are left out.",
+    ),
+];
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

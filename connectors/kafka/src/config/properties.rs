@@ -1,0 +1,146 @@
+//! The settings in librdkafka's words.
+
+use std::path::PathBuf;
+
+use connector_core::secret::{Secret, SecretError};
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use super::KafkaConfig;
+
+/// One partition's share of what librdkafka may hold fetched, in KiB. Its own check is for each
+/// partition apart once queues are split, and one fetch may overshoot it.
+const QUEUED_KIB: i64 = 1024;
+
+/// How long the broker may take for one dead letter before it counts as not stored, in ms.
+const STORE_MS: &str = "30000";
+
+/// A username and a password, as read from their files at one time.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    pub(crate) username: Secret,
+    pub(crate) password: Secret,
+}
+
+impl Credentials {
+    /// Whether they are not the same. No constant time: both sides are ours.
+    pub(crate) fn differ(&self, other: &Self) -> bool {
+        self.username.expose() != other.username.expose()
+            || self.password.expose() != other.password.expose()
+    }
+}
+
+/// What the files of TLS hold at one time; only good to see that it has changed. librdkafka reads
+/// the files itself, and only when a client is made.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Files(Vec<Option<Vec<u8>>>);
+
+impl KafkaConfig {
+    /// Reads the credentials, if SASL is on. Blocks as long as the file system does.
+    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, SecretError> {
+        let (Some(username), Some(password)) = (&self.username_file, &self.password_file) else {
+            return Ok(None);
+        };
+        Ok(Some(Credentials { username: username.read()?, password: password.read()? }))
+    }
+
+    /// Reads the files of TLS. Blocks as long as the file system does.
+    pub(crate) fn files(&self) -> Files {
+        let read = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::fs::read(path).ok());
+        Files([&self.ca_file, &self.cert_file, &self.key_file].map(read).into())
+    }
+
+    /// The properties of the consumer.
+    pub(crate) fn consumer(&self, credentials: Option<&Credentials>) -> ClientConfig {
+        let mut properties = self.common(credentials);
+        properties
+            .set("group.id", &self.group)
+            .set("partition.assignment.strategy", self.assignor)
+            .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
+            .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 3).max(1).to_string())
+            // One committer, explicit commits: a verdict moves the offset, nothing else.
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            // Where to begin is resolved by us. An offset that is out of range must not be
+            // mended silently.
+            .set("auto.offset.reset", "error")
+            .set("isolation.level", self.isolation_level)
+            // Tells where the log ends when its last offsets hold nothing for us.
+            .set("enable.partition.eof", "true")
+            .set("allow.auto.create.topics", "false")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("statistics.interval.ms", "10000")
+            .set("fetch.message.max.bytes", self.max_bytes.to_string())
+            .set("fetch.max.bytes", self.fetch_bytes().to_string())
+            .set("receive.message.max.bytes", (self.fetch_bytes() + 1024 * 1024).to_string())
+            .set("queued.max.messages.kbytes", QUEUED_KIB.to_string())
+            // The default of a second lets a fast lane run dry each time its queue was full.
+            .set("fetch.queue.backoff.ms", "50");
+        if let Some(id) = &self.group_instance_id {
+            properties.set("group.instance.id", id);
+        }
+        properties
+    }
+
+    /// The properties of the producer of dead letters.
+    pub(crate) fn producer(&self, credentials: Option<&Credentials>) -> ClientConfig {
+        let mut properties = self.common(credentials);
+        properties
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", STORE_MS)
+            // A record that was received must fit, whatever its size; the broker decides.
+            .set("message.max.bytes", "1000000000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("linger.ms", "5")
+            // As Java clients choose partitions, so that equal keys stay together.
+            .set("partitioner", "murmur2_random");
+        properties
+    }
+
+    fn common(&self, credentials: Option<&Credentials>) -> ClientConfig {
+        let mut properties = ClientConfig::new();
+        properties
+            .set("bootstrap.servers", &self.brokers)
+            .set("client.id", "tributary-kafka-connector")
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "5000")
+            .set("socket.keepalive.enable", "true");
+        // rdkafka would take it from the `log` crate, which nobody here has set up.
+        properties.set_log_level(RDKafkaLogLevel::Info);
+        let protocol = match (self.tls, credentials.is_some()) {
+            (false, false) => "plaintext",
+            (true, false) => "ssl",
+            (false, true) => "sasl_plaintext",
+            (true, true) => "sasl_ssl",
+        };
+        properties.set("security.protocol", protocol);
+        if let Some(credentials) = credentials {
+            properties
+                .set("sasl.mechanism", self.sasl_mechanism)
+                .set("sasl.username", credentials.username.expose())
+                .set("sasl.password", credentials.password.expose());
+        }
+        if self.tls {
+            let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+            // Unset, only the directory that the vendored OpenSSL was built with would be looked at.
+            let ca = self.ca_file.as_ref().map_or_else(|| "probe".to_owned(), path);
+            properties.set("ssl.ca.location", ca);
+            if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
+                properties.set("ssl.certificate.location", path(cert));
+                properties.set("ssl.key.location", path(key));
+            }
+            if !self.verify_ssl {
+                properties
+                    .set("enable.ssl.certificate.verification", "false")
+                    .set("ssl.endpoint.identification.algorithm", "none");
+            }
+        }
+        properties
+    }
+
+    /// The most bytes of one fetch over all its partitions.
+    fn fetch_bytes(&self) -> i64 {
+        self.max_bytes.max(4 * 1024 * 1024)
+    }
+}

@@ -1,0 +1,137 @@
+//! The settings as users write them, down to librdkafka's properties.
+
+use connector_core::settings::{Loaded, Outcome, load};
+use rdkafka::ClientConfig;
+
+use super::*;
+use crate::Kafka;
+
+fn loaded(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Loaded<KafkaConfig>, Outcome> {
+    load::<Kafka>(
+        arguments.iter().map(|text| (*text).to_owned()),
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    )
+}
+
+fn config(arguments: &[&str], environment: &[(&str, &str)]) -> KafkaConfig {
+    match loaded(arguments, environment) {
+        Ok(loaded) => loaded.source,
+        Err(outcome) => panic!("{}", outcome.text()),
+    }
+}
+
+fn mistakes(environment: &[(&str, &str)]) -> String {
+    match loaded(&[], environment) {
+        Ok(_) => String::new(),
+        Err(outcome) => outcome.text().to_owned(),
+    }
+}
+
+fn says(properties: &ClientConfig, name: &str, value: &str) {
+    assert_eq!(properties.get(name), Some(value), "{name}");
+}
+
+/// The compose service of "The Event-Driven Edge with OpenFaaS".
+const ARTICLE: &[(&str, &str)] = &[
+    ("gateway_url", "http://gateway:8080"),
+    ("topics", "user.signup"),
+    ("print_response", "true"),
+    ("print_response_body", "true"),
+    ("print_request_body", "false"),
+    ("asynchronous_invocation", "false"),
+    ("basic_auth", "true"),
+    ("secret_mount_path", "/run/secrets"),
+    ("broker_host", "pkc-1.cloud:9092"),
+    ("upstream_timeout", "2m"),
+    ("rebuild_interval", "30s"),
+    ("content_type", "text/plain"),
+    ("group", "faas-group-1"),
+    ("log_sessions", "true"),
+    ("max_bytes", "1048576"),
+    ("initial_offset", "oldest"),
+];
+
+#[test]
+fn the_articles_settings_mean_what_they_meant() {
+    let folder = std::env::temp_dir().join(format!("kafka-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // As `echo` writes them, with a newline.
+    std::fs::write(folder.join("user"), "alice\n").unwrap();
+    std::fs::write(folder.join("password"), "wonderland\n").unwrap();
+    let file = |flag: &str, name: &str| format!("{flag}={}", folder.join(name).display());
+    let (user, password) = (file("-username-file", "user"), file("-password-file", "password"));
+
+    let config =
+        config(&["-license-file=/run/secrets/openfaas-license", &user, &password, "-tls"], ARTICLE);
+    let credentials = config.credentials().unwrap();
+    let properties = config.consumer(credentials.as_ref());
+    std::fs::remove_dir_all(&folder).unwrap();
+
+    says(&properties, "bootstrap.servers", "pkc-1.cloud:9092");
+    says(&properties, "security.protocol", "sasl_ssl");
+    says(&properties, "sasl.mechanism", "PLAIN");
+    says(&properties, "sasl.username", "alice");
+    says(&properties, "sasl.password", "wonderland");
+    says(&properties, "ssl.ca.location", "probe");
+    says(&properties, "group.id", "faas-group-1");
+    assert_eq!(config.initial_offset, InitialOffset::Oldest);
+    assert!(config.log_sessions);
+}
+
+#[test]
+fn nothing_is_committed_or_begun_by_the_client_itself() {
+    let properties = config(&[], &[]).consumer(None);
+    says(&properties, "bootstrap.servers", "kafka:9092");
+    says(&properties, "security.protocol", "plaintext");
+    says(&properties, "enable.auto.commit", "false");
+    says(&properties, "enable.auto.offset.store", "false");
+    says(&properties, "auto.offset.reset", "error");
+    says(&properties, "allow.auto.create.topics", "false");
+    says(&properties, "isolation.level", "read_committed");
+    says(&properties, "partition.assignment.strategy", "range");
+    says(&properties, "session.timeout.ms", "10000");
+}
+
+#[test]
+fn a_list_of_brokers_may_be_bare_and_the_new_name_wins() {
+    let both = [("broker_host", "old:1"), ("broker_hosts", "a, b:9093")];
+    says(&config(&[], &both).consumer(None), "bootstrap.servers", "a:9092,b:9093");
+}
+
+#[test]
+fn a_letter_is_acknowledged_by_all_replicas() {
+    let properties = config(&[], &[]).producer(None);
+    says(&properties, "acks", "all");
+    says(&properties, "enable.idempotence", "true");
+}
+
+#[test]
+fn a_private_authority_or_a_certificate_turns_tls_on() {
+    let properties = config(&["-ca-file=/ca.pem"], &[]).consumer(None);
+    says(&properties, "security.protocol", "ssl");
+    says(&properties, "ssl.ca.location", "/ca.pem");
+    let properties = config(&["-cert-file=/c.pem", "-key-file=/k.pem"], &[]).consumer(None);
+    says(&properties, "ssl.certificate.location", "/c.pem");
+    says(&properties, "ssl.key.location", "/k.pem");
+}
+
+#[test]
+fn halves_of_a_pair_and_unknown_words_are_mistakes() {
+    assert!(mistakes(&[("username_file", "/u")]).contains("password_file"));
+    assert!(mistakes(&[("cert_file", "/c")]).contains("key_file"));
+    assert!(mistakes(&[("ordering", "sometimes")]).contains("ordering"));
+    assert!(mistakes(&[("topics", "a b")]).contains("topics"));
+    assert!(mistakes(&[("initial_offset", "yesterday")]).contains("initial_offset"));
+    assert_eq!(mistakes(&[("initial_offset", "1700000000000")]), "");
+}
+
+#[test]
+fn a_bare_host_gets_kafkas_port() {
+    assert_eq!(with_port("kafka"), "kafka:9092");
+    assert_eq!(with_port("kafka:9093"), "kafka:9093");
+    assert_eq!(with_port("[::1]"), "[::1]:9092");
+    assert_eq!(with_port("[::1]:9093"), "[::1]:9093");
+}

@@ -1,0 +1,118 @@
+//! Dead letters to a Kafka topic.
+//!
+//! A producer is a second client with connections and threads of its own, so it is made for the
+//! first letter. Stored means: acknowledged by all in-sync replicas, as its delivery report says.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_core::dead_letter::Letter;
+use connector_core::source::{Letterbox, StoreError};
+use futures_util::future::BoxFuture;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use tokio::sync::Mutex;
+
+use crate::config::{Credentials, KafkaConfig};
+use crate::raw;
+use crate::record::TOMBSTONE;
+
+/// How long a full send queue is waited for. The delivery has its own bound, in the properties.
+const ENQUEUE: Duration = Duration::from_secs(10);
+
+/// A topic that takes dead letters.
+pub(crate) struct Topic {
+    config: Arc<KafkaConfig>,
+    name: String,
+    producer: Mutex<Option<Open>>,
+}
+
+struct Open {
+    producer: FutureProducer<Quiet>,
+    credentials: Option<Credentials>,
+}
+
+/// The producer's callbacks: what it complains of comes back as the letter's own failure.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, "librdkafka: {message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the producer of dead letters reports an error");
+    }
+}
+
+impl Topic {
+    /// The topic `name`, not connected yet.
+    pub(crate) fn new(config: Arc<KafkaConfig>, name: &str) -> Self {
+        Self { config, name: name.to_owned(), producer: Mutex::new(None) }
+    }
+
+    /// The producer. One whose credentials have changed in their files since is replaced.
+    async fn producer(&self) -> Result<FutureProducer<Quiet>, String> {
+        let mut open = self.producer.lock().await;
+        if let Some(open) = &*open {
+            return Ok(open.producer.clone());
+        }
+        let credentials = self.config.credentials().map_err(|error| error.to_string())?;
+        let producer: FutureProducer<Quiet> = self
+            .config
+            .producer(credentials.as_ref())
+            .create_with_context(Quiet)
+            .map_err(|error| error.to_string())?;
+        *open = Some(Open { producer: producer.clone(), credentials });
+        Ok(producer)
+    }
+
+    /// After a failure: gives the producer the credentials that the files hold by now.
+    async fn renew(&self) {
+        let mut open = self.producer.lock().await;
+        let Some(Open { producer, credentials }) = &mut *open else { return };
+        let Ok(Some(now)) = self.config.credentials() else { return };
+        if credentials.as_ref().is_some_and(|before| !before.differ(&now)) {
+            return;
+        }
+        let client = producer.client().native_ptr();
+        match raw::set_credentials(client, now.username.expose(), now.password.expose()) {
+            Ok(()) => *credentials = Some(now),
+            Err(why) => tracing::warn!(why, "new credentials cannot be used for dead letters"),
+        }
+    }
+
+    async fn send(&self, letter: &Letter) -> Result<(), String> {
+        let producer = self.producer().await?;
+        let event = &letter.event;
+        let notes = letter.notes();
+        let own = event.attributes.iter().map(|a| (a.name.as_ref(), a.value.as_deref()));
+        let added = notes.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
+        let mut record = FutureRecord::<[u8], [u8]>::to(&self.name)
+            .headers(raw::owned_headers(own.chain(added)));
+        if !event.headers.iter().any(|(name, _)| *name == TOMBSTONE) {
+            record = record.payload(&event.payload);
+        }
+        if let Some(key) = &event.key {
+            record = record.key(key);
+        }
+        // No timestamp: with its own, an old record could be past the topic's retention at once.
+        producer.send(record, ENQUEUE).await.map(drop).map_err(|(error, _)| error.to_string())
+    }
+}
+
+impl Letterbox for Topic {
+    fn store<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            match self.send(letter).await {
+                Ok(()) => Ok(()),
+                Err(why) => {
+                    self.renew().await;
+                    Err(StoreError(format!("{}: {why}", self.name)))
+                }
+            }
+        })
+    }
+}

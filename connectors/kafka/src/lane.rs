@@ -1,0 +1,276 @@
+//! One partition: from its queue into the core, and from verdicts to a standing.
+//!
+//! A lane receives one record, holds it until it has a slot, submits it, and receives the next.
+//! So a full window pauses this partition and no other, and at most one record is in hand. It is
+//! one task, which owns the partition's queue: when the task has ended, the queue is dropped, and
+//! only then may the revocation be answered (the handle of an earlier assignment would steal the
+//! records of the next).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_core::Lane;
+use connector_core::settings::UnmatchedPolicy;
+use connector_core::topics::TopicMap;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::client::{Consumer, Listener, Partition, end_of_partition, list};
+use crate::commit::Commits;
+use crate::config::Ordering;
+use crate::meters::LaneMeters;
+use crate::record::Record;
+use crate::tracker::{Admission, Tracker};
+
+/// How long after the drain deadline the verdicts of cut calls are waited for: they come at once.
+const AFTER_CUT: Duration = Duration::from_secs(1);
+
+/// Why a lane cannot go on; only a fresh connection mends it.
+#[derive(Debug)]
+pub(crate) struct Stuck(pub(crate) String);
+
+/// What one lane needs.
+pub(crate) struct Reader {
+    pub(crate) partition: Partition,
+    /// Tells this assignment of the partition from others.
+    pub(crate) number: u64,
+    pub(crate) queue: StreamPartitionQueue<Listener>,
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) lane: Lane,
+    pub(crate) intake: connector_core::Intake,
+    pub(crate) ordering: Ordering,
+    pub(crate) commits: Commits,
+    pub(crate) meters: LaneMeters,
+    pub(crate) stuck: mpsc::UnboundedSender<Stuck>,
+    /// Set when the lane is to end: until when running calls are waited for.
+    pub(crate) finish: watch::Receiver<Option<Instant>>,
+}
+
+/// The part of a lane that goes on while a record waits for its slot.
+struct Keeper {
+    partition: Partition,
+    number: u64,
+    tracker: Tracker,
+    commits: Commits,
+    ticks: Interval,
+    topics: watch::Receiver<Arc<TopicMap>>,
+    /// `unmatched=hold`: nothing is received while no function is mapped to the topic.
+    holds: bool,
+    consumer: Arc<Consumer>,
+    paused: bool,
+    stuck: mpsc::UnboundedSender<Stuck>,
+}
+
+impl Reader {
+    /// Runs the lane until it is told to finish, or draining begins. Its standing has then been
+    /// reported, and its queue dropped.
+    pub(crate) async fn run(mut self, tracker: Tracker, mut reports: Interval) {
+        // Skip: a lane that begins late owes no reports for the time before it.
+        reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let alarm = Alarm { stuck: self.stuck.clone(), partition: self.partition.clone() };
+        let mut keeper = Keeper {
+            partition: self.partition.clone(),
+            number: self.number,
+            tracker,
+            commits: self.commits.clone(),
+            ticks: reports,
+            topics: self.intake.topics(),
+            holds: self.intake.config().unmatched == UnmatchedPolicy::Hold,
+            consumer: Arc::clone(&self.consumer),
+            paused: false,
+            stuck: self.stuck.clone(),
+        };
+        keeper.follow_map();
+        let mut finish = self.finish.clone();
+        let told_to_finish = async {
+            tokio::select! {
+                // An error says that the assignment is gone, which ends its lanes.
+                _ = finish.wait_for(Option::is_some) => {}
+                () = self.lane.ended() => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            () = told_to_finish => {}
+            () = self.receive(&mut keeper) => {}
+        }
+        self.lane.end();
+        keeper.finish(&mut self.finish, &self.intake).await;
+        drop(alarm);
+    }
+
+    /// Receives and submits, one record at a time, until it is dropped.
+    ///
+    /// Cancel-safe: a record in hand was never tracked, so the partition's next owner begins with it.
+    async fn receive(&self, keeper: &mut Keeper) {
+        loop {
+            let receives = !keeper.paused && keeper.tracker.has_room();
+            let received = tokio::select! {
+                biased;
+                () = keeper.tend() => continue,
+                // Copied at once: a borrowed record pins the fetch that it came with.
+                received = self.queue.recv(), if receives => received.map(|message| Record::copy(&message)),
+            };
+            let record = match received {
+                Ok(record) => record,
+                Err(KafkaError::PartitionEOF(_)) => {
+                    keeper.tracker.ends_at(end_of_partition());
+                    continue;
+                }
+                Err(error) => {
+                    self.refused(&error);
+                    continue;
+                }
+            };
+            self.meters.consumed.inc();
+            self.meters.offset.set(record.offset);
+            let place = match keeper.tracker.admit(|previous| record.place(previous)) {
+                Admission::New(place) => place,
+                Admission::Finished => {
+                    self.meters.skipped.inc();
+                    continue;
+                }
+            };
+
+            // Kept over everything else that happens: whoever waits longest is served first.
+            let slot = self.lane.slot(record.payload_len());
+            tokio::pin!(slot);
+            let slot = loop {
+                tokio::select! {
+                    biased;
+                    slot = &mut slot => break slot,
+                    () = keeper.tend() => {}
+                }
+            };
+            let Some(slot) = slot else { return };
+            let event =
+                record.into_event(&self.partition.topic, self.partition.number, self.ordering);
+            keeper.tracker.track(place, slot.submit(event));
+        }
+    }
+
+    /// What the broker refuses is either tried again by the client, or of no more use.
+    fn refused(&self, error: &KafkaError) {
+        let Partition { topic, number } = &self.partition;
+        match fatal(error) {
+            Some(reason) => drop(self.stuck.send(Stuck(format!("{topic}/{number}: {reason}")))),
+            None => tracing::warn!(%topic, partition = number, %error,
+                "the broker refuses a fetch; it is tried again"),
+        }
+    }
+}
+
+impl Keeper {
+    /// Waits for one thing to do beside receiving, and does it.
+    ///
+    /// Cancel-safe: what it waits for is, and what it does then has no await.
+    async fn tend(&mut self) {
+        tokio::select! {
+            biased;
+            () = self.tracker.settle_next() => if self.tracker.halted() {
+                // Nothing asked for it: whoever owed the verdict has failed.
+                let Partition { topic, number } = &self.partition;
+                drop(self.stuck.send(Stuck(format!("{topic}/{number}: an event got no verdict"))));
+            },
+            _ = self.ticks.tick() => self.report(),
+            Ok(()) = self.topics.changed(), if self.holds => self.follow_map(),
+        }
+    }
+
+    /// Tells the committer where the lane stands, if that has changed.
+    fn report(&mut self) {
+        if let Some(standing) = self.tracker.standing_if_changed() {
+            self.commits.report(self.partition.clone(), self.number, standing);
+        }
+    }
+
+    /// Pauses the partition while nobody is mapped to its topic. Pausing drops what was fetched
+    /// ahead, so a held partition costs no memory.
+    fn follow_map(&mut self) {
+        let held = self.holds && !self.topics.borrow_and_update().is_mapped(&self.partition.topic);
+        if held == self.paused {
+            return;
+        }
+        self.paused = held;
+        let this = list([&self.partition]);
+        let done = if held { self.consumer.pause(&this) } else { self.consumer.resume(&this) };
+        let Partition { topic, number } = &self.partition;
+        match done {
+            Ok(()) if held => {
+                tracing::info!(%topic, partition = number, "held: no function is mapped")
+            }
+            Ok(()) => tracing::debug!(%topic, partition = number, "no longer held"),
+            Err(error) => {
+                tracing::warn!(%topic, partition = number, %error, "cannot pause or resume")
+            }
+        }
+    }
+
+    /// Waits for the verdicts of running calls, as long as that is allowed, and reports.
+    async fn finish(
+        &mut self,
+        finish: &mut watch::Receiver<Option<Instant>>,
+        intake: &connector_core::Intake,
+    ) {
+        let mut deadline = *finish.borrow_and_update();
+        let cut = async {
+            intake.cut().await;
+            tokio::time::sleep(AFTER_CUT).await;
+        };
+        tokio::pin!(cut);
+        loop {
+            let passed = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.tracker.judged() => break,
+                () = passed => break,
+                () = &mut cut => break,
+                _ = self.ticks.tick() => {
+                    self.tracker.settle_judged();
+                    self.report();
+                }
+                // A revocation during the drain shortens it.
+                Ok(()) = finish.changed() => deadline = *finish.borrow_and_update(),
+            }
+        }
+        self.tracker.settle_judged();
+        self.report();
+    }
+}
+
+/// What on a partition's queue only a fresh connection mends.
+fn fatal(error: &KafkaError) -> Option<String> {
+    match error {
+        KafkaError::MessageConsumptionFatal(code) => Some(code.to_string()),
+        KafkaError::MessageConsumption(
+            code @ (RDKafkaErrorCode::AutoOffsetReset
+            | RDKafkaErrorCode::OffsetOutOfRange
+            | RDKafkaErrorCode::LogTruncation),
+        ) => Some(code.to_string()),
+        _ => None,
+    }
+}
+
+/// Tells of a lane that panics: its partition would silently stand still.
+struct Alarm {
+    stuck: mpsc::UnboundedSender<Stuck>,
+    partition: Partition,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Partition { topic, number } = &self.partition;
+            drop(self.stuck.send(Stuck(format!("{topic}/{number}: its lane panicked"))));
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Where partitions are begun.
+//!
+//! At what the group has committed, with its metadata. What has no commit is resolved by us, once,
+//! and committed before the first call, so that a crash before the first commit does not resolve
+//! it anew (with `newest` that would skip what came in between). All partitions of the topic are
+//! resolved together, whoever owns them; one that is added later begins at its beginning.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::client::{Consumer, Partition, list};
+use crate::commit::Standing;
+use crate::config::InitialOffset;
+use crate::meters::Meters;
+use crate::progress::{MARK, is_ours};
+use crate::raw;
+
+/// How long one question to the broker may take.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where partitions begin.
+pub(crate) struct Positions {
+    /// The partitions asked for.
+    pub(crate) starts: HashMap<Partition, Standing>,
+    /// What has yet to be committed before anything is called, ours or not.
+    pub(crate) fresh: Vec<(Partition, Standing)>,
+}
+
+/// Asks the broker where `partitions` begin.
+///
+/// Blocks for up to some tens of seconds; meant for a blocking thread.
+pub(crate) fn resolve(
+    consumer: &Arc<Consumer>,
+    partitions: &[Partition],
+    initial: InitialOffset,
+    meters: &Meters,
+) -> Result<Positions, KafkaError> {
+    let mut starts = committed(consumer, partitions)?;
+    let mut fresh = Vec::new();
+
+    let unknown: BTreeSet<_> = partitions
+        .iter()
+        .filter(|partition| !starts.contains_key(partition))
+        .map(|partition| Arc::clone(&partition.topic))
+        .collect();
+    for topic in unknown {
+        let all = all_partitions(consumer, &topic)?;
+        let known = committed(consumer, &all)?;
+        // A commit of ours says that all partitions of that time were committed with it: this one
+        // was added since. Commits of others do not: some clients commit only what they handled.
+        let added = known.values().any(|standing| is_ours(standing.metadata.as_bytes()));
+        let without: Vec<_> = all.into_iter().filter(|p| !known.contains_key(p)).collect();
+        let from = if added { InitialOffset::Oldest } else { initial };
+        for (partition, offset) in offsets_at(consumer, &without, from)? {
+            let standing = Standing { offset, metadata: MARK.to_owned() };
+            if partitions.contains(&partition) {
+                starts.insert(partition.clone(), standing.clone());
+            }
+            fresh.push((partition, standing));
+        }
+    }
+
+    keep_in_range(consumer, &mut starts, meters)?;
+    Ok(Positions { starts, fresh })
+}
+
+/// What the group has committed, for those partitions that it has committed.
+fn committed(
+    consumer: &Arc<Consumer>,
+    partitions: &[Partition],
+) -> Result<HashMap<Partition, Standing>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let answer = consumer.committed_offsets(list(partitions), ANSWER)?;
+    let metadata = raw::metadata(&answer);
+    let mut known = HashMap::new();
+    for (element, metadata) in answer.elements().iter().zip(metadata) {
+        element.error()?;
+        if let Offset::Offset(offset) = element.offset() {
+            let partition =
+                Partition { topic: element.topic().into(), number: element.partition() };
+            // Ours is ASCII; another tool's is of no use, whatever it says.
+            let metadata = String::from_utf8(metadata).unwrap_or_default();
+            known.insert(partition, Standing { offset, metadata });
+        }
+    }
+    Ok(known)
+}
+
+/// Begins at the earliest record where the log does not have the committed offset any more.
+fn keep_in_range(
+    consumer: &Arc<Consumer>,
+    starts: &mut HashMap<Partition, Standing>,
+    meters: &Meters,
+) -> Result<(), KafkaError> {
+    let partitions: Vec<_> = starts.keys().cloned().collect();
+    let first = offsets_at(consumer, &partitions, InitialOffset::Oldest)?;
+    let end = offsets_at(consumer, &partitions, InitialOffset::Newest)?;
+    for (partition, standing) in starts {
+        let (Some(&first), Some(&end)) = (first.get(partition), end.get(partition)) else {
+            continue;
+        };
+        if (first..=end).contains(&standing.offset) {
+            continue;
+        }
+        meters.out_of_range.inc();
+        tracing::error!(topic = %partition.topic, partition = partition.number,
+            committed = standing.offset, first, end,
+            "the log does not have the committed offset any more: records are lost; begins at the first there is");
+        *standing = Standing { offset: first, metadata: MARK.to_owned() };
+    }
+    Ok(())
+}
+
+/// The numbers of all partitions of a topic.
+fn all_partitions(
+    consumer: &Arc<Consumer>,
+    topic: &Arc<str>,
+) -> Result<Vec<Partition>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
+    Ok(metadata
+        .topics()
+        .iter()
+        .filter(|found| found.name() == &**topic)
+        .flat_map(|found| found.partitions())
+        .map(|found| Partition { topic: Arc::clone(topic), number: found.id() })
+        .collect())
+}
+
+/// The offsets at a time, the log's ends included: one request to each leader.
+fn offsets_at(
+    consumer: &Arc<Consumer>,
+    partitions: &[Partition],
+    at: InitialOffset,
+) -> Result<HashMap<Partition, i64>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let time = match at {
+        InitialOffset::Oldest => Offset::Beginning,
+        InitialOffset::Newest => Offset::End,
+        InitialOffset::Since(time) => Offset::Offset(time),
+    };
+    let mut asked = list(partitions);
+    asked.set_all_offsets(time)?;
+    let answer = consumer.offsets_for_times(asked, ANSWER)?;
+    let mut offsets = HashMap::new();
+    let mut after_all = TopicPartitionList::new();
+    for element in answer.elements() {
+        element.error()?;
+        match element.offset() {
+            Offset::Offset(offset) => {
+                let partition =
+                    Partition { topic: element.topic().into(), number: element.partition() };
+                offsets.insert(partition, offset);
+            }
+            // No record is as late as the time asked for.
+            _ => {
+                after_all.add_partition(element.topic(), element.partition());
+            }
+        }
+    }
+    if after_all.count() > 0 && at != InitialOffset::Newest {
+        let rest = crate::client::partitions(&after_all);
+        offsets.extend(offsets_at(consumer, &rest, InitialOffset::Newest)?);
+    }
+    Ok(offsets)
+}
