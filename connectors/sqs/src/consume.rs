@@ -23,7 +23,7 @@ use crate::config::SqsConfig;
 use crate::message::{DataTypes, Origin};
 use crate::meters::{Meters, QueueMeters};
 use crate::queue::QueueRef;
-use crate::receive::{Receivers, at_least_one, pause};
+use crate::receive::{Receivers, at_least_one, last_receive, pause};
 use crate::settle::Settler;
 use crate::trouble::{Kind, Trouble};
 
@@ -240,7 +240,7 @@ impl Consumer {
             meters,
             window,
             batch: self.config.batch,
-            wait: self.config.wait,
+            wait: self.config.wait.min(last_receive(&self.intake)).max(Duration::from_secs(1)),
             lease: self.config.lease.unwrap_or(attributes.lease),
             largest: attributes.largest,
         });

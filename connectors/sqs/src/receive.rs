@@ -187,8 +187,9 @@ impl Receivers {
     }
 }
 
-/// How long a receive may still run when the lane has ended.
-fn last_receive(intake: &Intake) -> Duration {
+/// How long a receive may still run when the lane has ended. None waits longer at the queue: the
+/// queue would give a message to a receive that was broken off, and keep it hidden from others.
+pub(crate) fn last_receive(intake: &Intake) -> Duration {
     let drain = intake.config().drain_timeout;
     drain.saturating_sub(Duration::from_secs(1)).max(drain / 2)
 }

@@ -168,7 +168,7 @@ async fn calls_that_outlast_the_drain_are_cut_and_given_back() {
     let queue = Queue::standard("cut").await;
     let gateway = gateway("f", &queue.name).await;
     gateway.fault("f", Fault::hang());
-    let setup = Setup::new(&gateway).with("drain_timeout", "1s").with("upstream_timeout", "1m");
+    let setup = Setup::new(&gateway).with("drain_timeout", "3s").with("upstream_timeout", "1m");
     let connector = setup.ready().await;
     queue.send("stuck").await;
     gateway.ledger().wait_for("the call", |calls| calls.running() == 1).await;

@@ -73,6 +73,12 @@ impl Proxy {
         Self { url, shared, serving }
     }
 
+    /// Stops listening.
+    pub(crate) async fn stop(mut self) {
+        self.serving.abort();
+        drop((&mut self.serving).await);
+    }
+
     pub(crate) fn script(&self, script: impl FnMut(&Asked) -> Act + Send + 'static) {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
