@@ -79,7 +79,10 @@ impl Letter {
 /// What one attempt to store a letter came to.
 enum Attempt {
     Stored,
-    Failed { subject: Subject, why: String },
+    Failed {
+        subject: Subject,
+        why: String,
+    },
     /// The drain deadline has passed.
     Cut,
 }

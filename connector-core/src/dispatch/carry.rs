@@ -54,7 +54,9 @@ enum Broken {
     Over,
     Unmapped,
     /// The event goes back to the broker, which has a rule for it.
-    GivenBack { after: Duration },
+    GivenBack {
+        after: Duration,
+    },
 }
 
 impl From<Broken> for Carried {
@@ -368,11 +370,8 @@ impl<'a> Carrier<'a> {
         let name = &function.name;
         let redrive = self.work.lane.options.redrive.as_ref().and_then(|it| it.address.as_ref());
         let redrive = redrive.filter(|_| mapping.dead_letter.is_none());
-        let address = mapping
-            .dead_letter
-            .as_ref()
-            .or(redrive)
-            .unwrap_or(&dispatcher.config.dead_letter);
+        let address =
+            mapping.dead_letter.as_ref().or(redrive).unwrap_or(&dispatcher.config.dead_letter);
         let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, Mends::GoodAnswer, why);
         let (letters, limit) = (function.letters_in_a_row(), dispatcher.config.dead_letter_limit);
         match address {

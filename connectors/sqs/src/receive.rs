@@ -52,6 +52,12 @@ impl Receivers {
     /// A receive that runs when the lane ends is waited for, because messages of an answer that
     /// nobody hears would stay hidden until their lease ends; but not beyond the drain deadline.
     pub(crate) async fn run(self) -> Option<Trouble> {
+        let ended = self.receive().await;
+        self.serving.meters.receivers.set(0);
+        ended
+    }
+
+    async fn receive(&self) -> Option<Trouble> {
         let window = self.serving.window.get();
         let most = window.div_ceil(self.serving.batch.get()).clamp(1, MOST);
         let mut polls: FuturesUnordered<BoxFuture<'_, Polled>> = FuturesUnordered::new();

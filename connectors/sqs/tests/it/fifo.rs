@@ -1,6 +1,7 @@
 //! Groups of FIFO queues.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use dev_gateway::{Calls, Fault, Gate};
 
@@ -26,7 +27,8 @@ fn check_order(calls: &Calls) {
 async fn groups_keep_their_order_through_failures() {
     let queue = Queue::fifo("order").await;
     let gateway = gateway("f", &queue.name).await;
-    gateway.fault("f", Fault::mix([(0.3, Fault::status(500))]).seed(7));
+    let bad = Fault::mix([(0.3, Fault::status(500))]).seed(7);
+    gateway.fault("f", bad.delay(Duration::from_millis(30)));
     let setup =
         Setup::new(&gateway).with("max_retry_attempts", "-1").with("max_retry_wait", "100ms");
     let connector = setup.ready().await;

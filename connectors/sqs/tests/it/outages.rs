@@ -32,7 +32,8 @@ async fn a_service_that_goes_away_costs_no_call() {
     let queue = Queue::standard("gone").await;
     let gateway = gateway("f", &queue.name).await;
     let proxy = Proxy::start(|_| Act::Pass).await;
-    let connector = Setup::new(&gateway).with("endpoint_url", &proxy.url).ready().await;
+    let setup = Setup::new(&gateway).with("endpoint_url", &proxy.url);
+    let connector = setup.with("topics", &queue.name).ready().await;
     // Deletes and receives fail, as does everything else.
     proxy.script(|asked| if asked.action == "ReceiveMessage" { Act::Pass } else { Act::Close });
     queue.send_all((0..10).map(|n| n.to_string())).await;

@@ -179,12 +179,25 @@ impl Queue {
 
     /// Receives one message, waiting for it.
     pub(crate) async fn receive(&self) -> Message {
-        let request = self.client.receive_message().queue_url(&self.url).wait_time_seconds(20);
-        let request = request
-            .message_attribute_names("All")
-            .message_system_attribute_names(MessageSystemAttributeName::All);
-        let mut messages = request.send().await.unwrap().messages.unwrap_or_default();
-        messages.pop().unwrap_or_else(|| panic!("queue {} has no message", self.name))
+        let look = async {
+            loop {
+                // Short waits: ElasticMQ tells a receive that waits of what is sent, not of what
+                // another queue's policy moves here.
+                let request = self.client.receive_message().queue_url(&self.url);
+                let request = request
+                    .wait_time_seconds(1)
+                    .message_attribute_names("All")
+                    .message_system_attribute_names(MessageSystemAttributeName::All);
+                let messages = request.send().await.unwrap().messages.unwrap_or_default();
+                if let Some(message) = messages.into_iter().next() {
+                    return message;
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, look).await {
+            Ok(message) => message,
+            Err(_) => panic!("queue {} has no message", self.name),
+        }
     }
 
     pub(crate) async fn delete_queue(&self) {
