@@ -57,6 +57,10 @@ test: need ## Run every test; fetches, starts and stops the brokers it needs
 test-unit: need ## Run the tests that need no broker
 	$(DEV) cargo test --locked --workspace --exclude integration
 
+.PHONY: prove
+prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions (about ten minutes)
+	@$(DEV) TEST_RELEASED_BINARIES=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
+
 .PHONY: demo
 demo: need ## Watch functions called on their schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh

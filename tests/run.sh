@@ -20,6 +20,9 @@ for broker in "${brokers[@]}"; do
   [[ $state != *STARTED=yes* ]] || started+=("$broker")
 done
 
+# Tests of whole connectors wait most of their time, so more of them run than there are processors.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-6}
+
 [ $# -gt 0 ] || set -- --workspace
 mkdir -p var
 log=var/test.log

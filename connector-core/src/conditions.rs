@@ -57,6 +57,9 @@ impl fmt::Display for Subject {
     }
 }
 
+/// How long something that does not keep the process from being ready is repeated in summaries.
+pub const NEWS: Duration = Duration::from_secs(600);
+
 /// How a subject is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -220,12 +223,15 @@ impl Conditions {
 
     /// Logs one summary each `interval` while anything is unwell or still expected. Never ends;
     /// sleeps while all is well.
+    ///
+    /// What the process is ready in spite of, such as a schedule that cannot be read, is a reason
+    /// for a summary for [`NEWS`] only: it may stay for months.
     pub async fn summarise(self, interval: Duration) {
         loop {
             self.until(|conditions| conditions.troubles().next().is_some()).await;
             tokio::time::sleep(interval).await;
             let troubles: Vec<String> = self.troubles().collect();
-            if !troubles.is_empty() {
+            if self.is_worth_a_summary() {
                 tracing::warn!(
                     subjects = troubles.len(),
                     "still not well: {}",
@@ -233,6 +239,14 @@ impl Conditions {
                 );
             }
         }
+    }
+
+    fn is_worth_a_summary(&self) -> bool {
+        self.snapshot().iter().any(|condition| match condition.state {
+            State::Well => false,
+            State::Unwell { blocks_ready: false, .. } => condition.lasted < NEWS,
+            State::Expected | State::Unwell { .. } => true,
+        })
     }
 
     /// What is to be said about each subject that is not well.

@@ -219,7 +219,7 @@ async fn call_with_letter(
 ) -> Result<(), String> {
     let function = dispatcher.functions.named(to);
     let composed = compose(&letter.event, &dispatcher.headers).map_err(|e| e.to_string())?;
-    let mut headers = with_attempt(&composed, 1);
+    let mut headers = with_attempt(composed, 1);
     for (name, value) in letter.notes() {
         let visible: String =
             value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();

@@ -139,8 +139,7 @@ pub fn compose(event: &Event, rules: &HeaderRules) -> Result<HeaderMap, TooLarge
 
 /// The headers of one call: those that [`compose`] made, and which attempt it is.
 #[must_use]
-pub fn with_attempt(composed: &HeaderMap, attempt: u32) -> HeaderMap {
-    let mut headers = composed.clone();
+pub fn with_attempt(mut headers: HeaderMap, attempt: u32) -> HeaderMap {
     headers.insert(X_EVENT_ATTEMPT, HeaderValue::from(attempt));
     headers
 }

@@ -61,8 +61,10 @@ pub fn run<S: Source>() -> ExitCode {
         }
     };
     let code = runtime.block_on(process::<S>(loaded));
-    // Whatever still blocks a thread, such as a name that does not resolve, is not waited for.
-    runtime.shutdown_background();
+    // What is to end in good order has. What has not, after a deadline or an abort, must not be
+    // waited for, and dropping it may wait: a broker's client closes its connection when it is
+    // dropped, and a thread may hang in a name that does not resolve.
+    std::mem::forget(runtime);
     code
 }
 
@@ -282,6 +284,7 @@ async fn serve_admin(intake: Intake) {
     let (metrics, conditions) = (intake.clone(), intake.conditions().clone());
     let status = intake;
     let Some(admin) = Admin::bind(port).await else { return };
+    info!(port = admin.address().port(), "admin server listens");
     let pages = Pages {
         conditions,
         metrics: Arc::new(move || metrics.page()),

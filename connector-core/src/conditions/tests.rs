@@ -50,6 +50,21 @@ async fn a_new_reason_is_news_once_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_process_is_ready_in_spite_of_is_not_repeated_for_ever() {
+    let (log, _guard) = captured();
+    let conditions = Conditions::new();
+    let _summaries = tokio::spawn(conditions.clone().summarise(seconds(60)));
+    conditions.unwell(&BROKER, "one bad schedule", false);
+    log.take();
+    tokio::time::sleep(seconds(86_400)).await;
+    assert_eq!(log.take().len(), 9, "for ten minutes, not for a day");
+    conditions.unwell(&GATEWAY, "refused", true);
+    log.take();
+    tokio::time::sleep(seconds(61)).await;
+    assert!(log.take()[0].contains("one bad schedule"), "told along with other trouble");
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_summary_a_minute_while_anything_is_not_well() {
     let (log, _guard) = captured();
     let conditions = Conditions::new();

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use crate::dead_letter::{Address, Letter};
 use crate::event::FunctionName;
 use crate::functions::Function;
-use crate::headers::{TooLarge, compose, with_attempt};
+use crate::headers::{compose, with_attempt};
 use crate::hold::{Hold, Mends};
 use crate::invoke::{Answer, Judged, NoAnswer, judge};
 use crate::lane::{Reply, Work};
@@ -73,7 +73,6 @@ impl From<Broken> for Carried {
 pub(super) struct Carrier<'a> {
     dispatcher: &'a Dispatcher,
     work: &'a Work,
-    headers: Result<HeaderMap, TooLarge>,
     /// A wait may be stored in the broker: see [`LaneOptions::stores_waits`].
     ///
     /// [`LaneOptions::stores_waits`]: crate::LaneOptions::stores_waits
@@ -111,9 +110,8 @@ enum Next {
 impl<'a> Carrier<'a> {
     /// `alone`: the event has only one function.
     pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work, alone: bool) -> Self {
-        let headers = compose(&work.event, &dispatcher.headers);
         let stores_waits = alone && work.lane.options.stores_waits;
-        Self { dispatcher, work, headers, stores_waits }
+        Self { dispatcher, work, stores_waits }
     }
 
     pub(super) async fn carry(&self, mapping: &Mapping) -> Carried {
@@ -160,19 +158,18 @@ impl<'a> Carrier<'a> {
                     turn => turn,
                 },
             };
-            let next = match &self.headers {
+            let Some(permit) = self.permit(&function, hold.is_some()).await? else { continue };
+            // Composed for each call anew: what waits, waits without them.
+            let next = match compose(event, &dispatcher.headers) {
                 Ok(headers) => {
-                    let Some(permit) = self.permit(&function, hold.is_some()).await? else {
-                        continue;
-                    };
-                    let Some(call) =
-                        self.call(&mapping, &function, headers, &mut calls, permit).await
-                    else {
+                    let call = self.call(&mapping, &function, headers, &mut calls, permit).await;
+                    let Some(call) = call else {
                         return Ok(Carried::Released { after: None });
                     };
                     self.weigh(call, &mapping, &function, &mut calls, hold.as_deref()).await?
                 }
                 Err(too_large) => {
+                    drop(permit);
                     calls.error = too_large.to_string();
                     Next::Bury { reason: "too_large", reply: None }
                 }
@@ -227,7 +224,7 @@ impl<'a> Carrier<'a> {
         &self,
         mapping: &Mapping,
         function: &Function,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         calls: &mut Calls,
         permit: Permit,
     ) -> Option<Call> {

@@ -138,7 +138,7 @@ proptest! {
 
 #[test]
 fn an_event_carries_what_the_connector_says() {
-    let headers = with_attempt(&compose(&event(), &rules()).unwrap(), 2);
+    let headers = with_attempt(compose(&event(), &rules()).unwrap(), 2);
     let version = env!("CARGO_PKG_VERSION");
     let told: BTreeMap<_, _> =
         headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
@@ -158,7 +158,7 @@ fn an_event_carries_what_the_connector_says() {
 
 #[test]
 fn the_attempt_of_a_call_replaces_an_earlier_one() {
-    let headers = with_attempt(&with_attempt(&with(&[]), 1), 2);
+    let headers = with_attempt(with_attempt(with(&[]), 1), 2);
     assert_eq!(all(&headers, "x-event-attempt"), ["2"]);
 }
 

@@ -219,3 +219,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_function_says_whether_it_is_called_through_the_queue() {
+    let of = |map: &TopicMap| map.mapping(&FunctionName::new("f.ns")).unwrap().asynchronous;
+    assert_eq!(of(&only(&[])), None);
+    assert_eq!(of(&only(&[(ASYNC, " true ")])), Some(true));
+    assert_eq!(of(&only(&[(ASYNC, "false")])), Some(false));
+    for text in ["", "True", "1", "yes"] {
+        let map = only(&[(ASYNC, text)]);
+        assert_eq!(of(&map), None, "{text}");
+        assert_eq!(map.skipped()[0].reason, "it takes true or false", "{text}");
+    }
+}

@@ -85,3 +85,47 @@ fn zone(values: &mut Values) -> TimeZone {
         TimeZone::UTC
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use connector_core::settings::{Loaded, Outcome, load};
+
+    use super::*;
+    use crate::Cron;
+
+    fn read(env: &[(&str, &str)]) -> Result<Loaded<Config>, Outcome> {
+        load::<Cron>([], env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_upstream_connector() {
+        let loaded = read(&[]).unwrap();
+        let schedules = &loaded.source.schedules;
+        assert_eq!((&schedules.zone, schedules.seconds), (&TimeZone::UTC, false));
+        assert_eq!(schedules.fold, Fold::Once);
+        assert_eq!(loaded.core.rebuild_interval.as_secs(), 10);
+        assert_eq!(loaded.core.rebuild_timeout.as_secs(), 5);
+        assert_eq!(loaded.core.upstream_timeout, None);
+        assert_eq!(loaded.core.content_type.configured, None);
+        assert!(!loaded.core.retry.allows(0));
+        assert!(loaded.core.print_response && !loaded.core.asynchronous);
+    }
+
+    #[test]
+    fn zone_fold_and_seconds_are_read() {
+        let env = [("timezone", "europe/berlin"), ("cron_fold", "twice"), ("cron_seconds", "1")];
+        let schedules = read(&env).unwrap().source.schedules;
+        assert_eq!(schedules.zone.iana_name(), Some("Europe/Berlin"));
+        assert_eq!((schedules.fold, schedules.seconds), (Fold::Twice, true));
+    }
+
+    #[test]
+    fn every_mistake_is_told() {
+        let env = [("timezone", "Mars/Base"), ("cron_fold", "thrice"), ("cron_seconds", "maybe")];
+        let outcome = read(&env).unwrap_err();
+        assert_eq!(outcome.code(), 64);
+        for setting in ["timezone", "cron_fold", "cron_seconds"] {
+            assert!(outcome.text().contains(setting), "{}", outcome.text());
+        }
+    }
+}

@@ -96,3 +96,37 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(annotations: &[(&str, &str)]) -> Plan {
+        let pairs = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Plan::read(&pairs.collect())
+    }
+
+    #[test]
+    fn annotations_are_read_and_bad_ones_named() {
+        assert_eq!(plan(&[]), Plan::default());
+        let read = plan(&[
+            (OVERLAP, " queue "),
+            (MISSED, "once"),
+            (BODY, "{\"a\": 1}\n"),
+            (CONTENT_TYPE, "application/json"),
+        ]);
+        assert_eq!((read.overlap, read.missed), (Overlap::Queue, Missed::Once));
+        assert_eq!(&*read.body, b"{\"a\": 1}\n", "byte for byte");
+        assert_eq!(read.content_type.as_deref(), Some(&b"application/json"[..]));
+        assert_eq!(plan(&[(OVERLAP, "forbid")]).overlap, Overlap::Forbid);
+        let bad = plan(&[(OVERLAP, "Forbid"), (MISSED, "")]);
+        assert_eq!((bad.overlap, bad.missed), (Overlap::Allow, Missed::Skip));
+        assert_eq!(
+            bad.mistakes,
+            [
+                "connector.cron.overlap takes allow, forbid, queue; \"Forbid\" is ignored",
+                "connector.cron.missed takes skip, once; \"\" is ignored",
+            ]
+        );
+    }
+}

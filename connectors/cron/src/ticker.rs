@@ -168,7 +168,12 @@ impl<O: Outlet> Ticker<O> {
         self.watched.topics.mark_changed();
         loop {
             let now = self.clock.now();
-            for Due { tick, passed_over } in self.timetable.advance(now) {
+            let silent = self.timetable.silent_count();
+            let due = self.timetable.advance(now);
+            if self.timetable.silent_count() != silent {
+                self.report();
+            }
+            for Due { tick, passed_over } in due {
                 if passed_over > 0 {
                     self.missed(&tick, Why::Late, passed_over);
                 }

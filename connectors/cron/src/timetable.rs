@@ -53,6 +53,8 @@ pub struct Timetable {
     /// The last reading of the clock.
     seen: Timestamp,
     nearest: Option<Timestamp>,
+    /// How many never fire.
+    silent: usize,
     ticks: u64,
 }
 
@@ -157,6 +159,7 @@ impl Timetable {
             given_out: BTreeMap::new(),
             seen: now,
             nearest: None,
+            silent: 0,
             ticks: 0,
         }
     }
@@ -269,6 +272,12 @@ impl Timetable {
         self.refused.iter().map(|(function, refused)| (function, &refused.why))
     }
 
+    /// How many schedules never fire.
+    #[must_use]
+    pub fn silent_count(&self) -> usize {
+        self.silent
+    }
+
     /// Who has a schedule that never fires, sorted by name.
     pub fn silent(&self) -> impl Iterator<Item = (&FunctionName, &Arc<str>)> {
         let silent = self.timers.iter().filter(|(_, timer)| timer.next.is_none());
@@ -276,6 +285,7 @@ impl Timetable {
     }
 
     fn find_nearest(&mut self) {
+        self.silent = self.timers.values().filter(|timer| timer.next.is_none()).count();
         self.nearest = self.timers.values().map(Timer::wakes).min();
     }
 }

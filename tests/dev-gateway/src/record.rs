@@ -105,6 +105,8 @@ pub(crate) struct Start<'a> {
     offset: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     caller: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
     peer: SocketAddr,
     connection: u64,
     method: &'a str,
@@ -133,6 +135,7 @@ impl<'a> Start<'a> {
             partition: call.partition,
             offset: call.offset,
             caller: call.caller.as_deref(),
+            content_type: call.header("content-type"),
             peer: call.peer,
             connection: call.connection,
             method: call.method.as_str(),

@@ -1,1 +1,42 @@
-//! The promise, on real brokers.
+//! The promise, on real brokers: what the tests of whole connectors are written with.
+//!
+//! [`kafka`] is a broker and what a test does with it, [`connector`] a connector's own binary with
+//! its log, pages and signals, [`metrics`] what it says of itself, [`process`] what the kernel says
+//! of any process, [`golden`] the files that binaries generate. The gateway is the crate `dev_gateway`, in the test's own process.
+//!
+//! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
+//! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
+//!
+//! Tests run side by side on one broker, each with topics and groups of its own ([`unique`]), and
+//! wait for states, never for time to pass.
+
+pub mod conformance;
+pub mod connector;
+pub mod gateway;
+pub mod golden;
+pub mod kafka;
+pub mod metrics;
+pub mod process;
+pub mod wait;
+
+pub use connector::{Connector, Ended, Launch, program};
+pub use gateway::Gateway;
+pub use kafka::{Broker, Record};
+pub use wait::{PATIENCE, until};
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A name that nothing else has, neither in this run nor in one before it.
+#[must_use]
+pub fn unique(purpose: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let run = &uuid::Uuid::new_v4().simple().to_string()[..8];
+    format!("{purpose}-{run}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The root of the checkout.
+#[must_use]
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}

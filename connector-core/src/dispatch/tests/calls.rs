@@ -90,6 +90,24 @@ async fn asynchronous_calls_want_202() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_function_chooses_the_queue_for_itself() {
+    for (setting, annotation, path) in
+        [("false", "true", "/async-function/f"), ("true", "false", "/function/f")]
+    {
+        let settings = [("asynchronous_invocation", setting), ("max_retry_attempts", "0")];
+        let bench = Bench::new(&settings, |seen| {
+            status(if seen.path.starts_with("/async") { 202 } else { 200 })
+        })
+        .await;
+        bench.map(&[("f", "t", &[("connector.async", annotation)])]);
+        let lane = bench.lane(|_| {});
+        assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+        assert_eq!(bench.gateway.calls_of("f")[0].path, path);
+        assert_eq!(bench.came("delivered"), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publisher_that_waits_gets_the_functions_answer() {
     let settings = [("asynchronous_invocation", "true"), ("max_retry_attempts", "0")];
     let bench = Bench::new(&settings, |seen| match seen.nth {

@@ -209,6 +209,9 @@ fn span(field: Field) -> Bits {
 }
 
 /// Reads a duration as Go's `ParseDuration` does, in nanoseconds: `1h30m`, `1.5s`, `-2m`, `0`.
+///
+/// The settings' own reader is another one on purpose: it refuses what is below zero and cuts fractions, where a schedule
+/// that works today may have the one and depend on how Go rounds the other.
 fn go_duration(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),

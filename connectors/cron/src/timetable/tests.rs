@@ -194,7 +194,7 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     /// Against a model that knows nothing but [`Schedule`]: every tick is one of its schedule's
     /// instants, the last one at or before now and after whatever was read before; none is missing

@@ -15,6 +15,10 @@ const QUEUED_KIB: i64 = 1024;
 /// How long the broker may take for one dead letter before it counts as not stored, in ms.
 const STORE_MS: &str = "30000";
 
+/// How long a topic for dead letters may be unknown before that is told, in ms. With the default of
+/// 30 seconds a name that is simply wrong would look like a slow broker for as long.
+const UNKNOWN_TOPIC_MS: &str = "5000";
+
 /// A username and a password, as read from their files at one time.
 #[derive(Clone)]
 pub(crate) struct Credentials {
@@ -89,6 +93,7 @@ impl KafkaConfig {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", STORE_MS)
+            .set("topic.metadata.propagation.max.ms", UNKNOWN_TOPIC_MS)
             // A record that was received must fit, whatever its size; the broker decides.
             .set("message.max.bytes", "1000000000")
             .set("queue.buffering.max.kbytes", "65536")

@@ -26,6 +26,7 @@ async fn every_field_of_a_call_is_recorded() {
         client()
             .post(format!("{}/function/f/x?y", gateway.url()))
             .header("user-agent", "tributary-kafka-connector/1")
+            .header("content-type", "text/plain")
             .header("x-topic", "orders")
             .header("x-event-id", "kafka:orders/3@17")
             .header("x-event-attempt", "2")
@@ -63,6 +64,7 @@ async fn every_field_of_a_call_is_recorded() {
         ("partition", "3"),
         ("offset", "17"),
         ("caller", "\"tributary-kafka-connector/1\""),
+        ("content_type", "\"text/plain\""),
         ("method", "\"POST\""),
         ("path", "\"/x?y\""),
         ("connection", "0"),

@@ -1,0 +1,221 @@
+//! The evidence, joined: which calls and letters belong to which pair of event and function.
+
+use std::collections::HashMap;
+
+use crate::evidence::Evidence;
+use crate::ledger::Call;
+use crate::plan::{Fault, FaultKind, Ordering, fnv1a};
+
+/// How long the broker may take to take note of a commit that was sent in time, and a busy machine to send it.
+const COMMIT_TRAVEL_NS: u64 = 250_000_000;
+/// How long an answer that the gateway has written down may be on its way.
+const ANSWER_TRAVEL_NS: u64 = 250_000_000;
+
+/// The evidence, joined.
+pub(super) struct Facts<'a> {
+    pub(super) evidence: &'a Evidence,
+    /// For each event in `evidence.stored`, and each function: the pair.
+    pairs: Vec<Pair>,
+    /// For each call its event, if it is of one that is stored and of a function of the run.
+    pub(super) event_of: Vec<Option<usize>>,
+    /// For each event produced, in that order: where it stands in `evidence.stored`.
+    pub(super) stored_as: Vec<Option<usize>>,
+    /// Every moment of the ledger by its place, with its time.
+    times: Vec<(u64, u64)>,
+}
+
+/// One event and one function.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pair {
+    /// Its calls in the order in which they began, as indices of `evidence.calls`.
+    pub(super) calls: Vec<usize>,
+    /// Its dead letters, as indices of `evidence.letters`.
+    pub(super) letters: Vec<usize>,
+}
+
+/// What must not be called at the same time.
+pub(super) type OrderKey<'a> = (usize, Option<Option<&'a [u8]>>);
+
+impl<'a> Facts<'a> {
+    pub(super) fn of(evidence: &'a Evidence) -> Self {
+        let functions: HashMap<&str, usize> =
+            evidence.run.functions.iter().enumerate().map(|(n, name)| (&**name, n)).collect();
+        let by_body: HashMap<u64, usize> = evidence
+            .stored
+            .iter()
+            .enumerate()
+            .map(|(index, event)| (fnv1a(&event.content.payload), index))
+            .collect();
+        let by_id = evidence.by_id();
+        let mut pairs = vec![Pair::default(); evidence.stored.len() * functions.len()];
+        let mut event_of = Vec::with_capacity(evidence.calls.len());
+        let mut times = Vec::with_capacity(evidence.calls.len() * 2);
+        for (number, call) in evidence.calls.iter().enumerate() {
+            let event = by_body.get(&call.body).copied();
+            let function = functions.get(&*call.function);
+            event_of.push(event.filter(|_| function.is_some()));
+            if let (Some(event), Some(function)) = (event, function) {
+                pairs[event * functions.len() + function].calls.push(number);
+            }
+            times.push((call.start.place, call.start.ns));
+            times.extend(call.end.map(|end| (end.at.place, end.at.ns)));
+        }
+        times.sort_unstable();
+        for (number, letter) in evidence.letters.iter().enumerate() {
+            if let (Some(event), Some(function)) =
+                (by_id.get(&*letter.event_id), functions.get(&*letter.function))
+            {
+                pairs[event * functions.len() + function].letters.push(number);
+            }
+        }
+        let stored_as =
+            evidence.produced.iter().map(|(body, _)| by_body.get(body).copied()).collect();
+        Self { evidence, pairs, event_of, stored_as, times }
+    }
+
+    /// The pairs of an event, in the order of the run's functions.
+    pub(super) fn pairs(&self, event: usize) -> &[Pair] {
+        let functions = self.evidence.run.functions.len();
+        &self.pairs[event * functions..(event + 1) * functions]
+    }
+
+    /// The calls of a pair that were answered well, in the order in which they began.
+    pub(super) fn well<'b>(&'b self, pair: &'b Pair) -> impl Iterator<Item = &'b Call> {
+        pair.calls.iter().map(|call| &self.evidence.calls[*call]).filter(|c| c.well().is_some())
+    }
+
+    /// The place of the first good answer of a pair.
+    pub(super) fn first_well(&self, pair: &Pair) -> Option<u64> {
+        self.well(pair).filter_map(Call::well).map(|at| at.place).min()
+    }
+
+    /// What an event is ordered by; `None` where it is not.
+    pub(super) fn order_key(&self, event: usize) -> Option<OrderKey<'a>> {
+        let event = &self.evidence.stored[event];
+        match self.evidence.run.ordering {
+            Ordering::None => None,
+            Ordering::Partition => Some((event.lane, None)),
+            Ordering::Key => Some((event.lane, Some(event.content.key.as_deref()))),
+        }
+    }
+
+    /// `orders@12 to f`, as violations name a pair.
+    pub(super) fn name(&self, event: usize, function: usize) -> String {
+        format!("{} to {}", self.evidence.stored[event].id, self.evidence.run.functions[function])
+    }
+
+    /// When an event had an outcome for every function, as far as the processes that a fault met could know. `None`:
+    /// never.
+    fn finished_ns(&self, event: usize, fault: &Fault) -> Option<u64> {
+        let of_pair = |pair: &Pair| {
+            let calls = pair.calls.iter().map(|call| &self.evidence.calls[*call]);
+            let own = calls.filter(|call| is_of(call, fault));
+            let well = own.clone().filter_map(Call::well);
+            // One process remembers its first; of several, the last has to have told the broker.
+            let well = match &fault.process {
+                Some(_) => well.map(|at| at.ns).min(),
+                None => well.filter(|at| at.place <= fault.after).map(|at| at.ns).max(),
+            };
+            let ends = own.filter_map(|call| call.end).map(|end| end.at.ns);
+            let buried = ends.max().filter(|_| !pair.letters.is_empty());
+            well.or(buried)
+        };
+        self.pairs(event).iter().map(of_pair).try_fold(0, |latest, ns| ns.map(|ns| latest.max(ns)))
+    }
+
+    /// The time when the ledger was so long.
+    fn ns_at(&self, place: u64) -> u64 {
+        let until = self.times.partition_point(|(at, _)| *at <= place);
+        until.checked_sub(1).map_or(0, |last| self.times[last].1)
+    }
+
+    /// What a fault may make a connector call again.
+    pub(super) fn exposed(&self, fault: &'a Fault) -> Exposed<'a> {
+        let run = &self.evidence.run;
+        let window = if fault.kind.forgets() {
+            run.commit_interval_ms * 1_000_000 + COMMIT_TRAVEL_NS
+        } else {
+            ANSWER_TRAVEL_NS
+        };
+        let since = self.ns_at(fault.before).saturating_sub(window);
+        let mut exposed =
+            Exposed { fault, events: vec![false; self.evidence.stored.len()], pairs: 0 };
+        for event in 0..self.evidence.stored.len() {
+            if self.finished_ns(event, fault).is_some_and(|finished| finished < since) {
+                continue;
+            }
+            let begun = self.pairs(event).iter().filter(|pair| {
+                pair.calls.iter().any(|call| exposed.reaches(&self.evidence.calls[*call]))
+            });
+            let begun = begun.count();
+            exposed.events[event] = begun > 0;
+            exposed.pairs += begun;
+        }
+        exposed
+    }
+
+    /// How many calls of its process ran at a fault.
+    pub(super) fn running_at(&self, fault: &Fault) -> usize {
+        let calls = self.evidence.calls.iter();
+        calls
+            .filter(|call| is_of(call, fault))
+            .filter(|call| call.start.place <= fault.before)
+            .filter(|call| call.end.is_none_or(|end| end.at.place > fault.before))
+            .count()
+    }
+
+    /// How many of the events produced by then no process can have received: what lies beyond the last one called in
+    /// each lane, less what may have been received in advance.
+    pub(super) fn unread_at(&self, fault: &Fault, produced: usize) -> usize {
+        let lanes = self.evidence.ends.len();
+        let mut last = vec![-1; lanes];
+        for (call, event) in self.evidence.calls.iter().zip(&self.event_of) {
+            if call.start.place <= fault.before
+                && let Some(event) = event
+            {
+                let event = &self.evidence.stored[*event];
+                last[event.lane] = last[event.lane].max(event.position);
+            }
+        }
+        let mut unread = vec![0_usize; lanes];
+        for event in self.stored_as.iter().take(produced).flatten() {
+            let event = &self.evidence.stored[*event];
+            unread[event.lane] += usize::from(event.position > last[event.lane]);
+        }
+        let window = usize::try_from(self.evidence.run.lane_window).unwrap_or(usize::MAX);
+        unread.into_iter().map(|unread| unread.saturating_sub(window)).sum()
+    }
+}
+
+/// What a fault may make a connector call again.
+pub(super) struct Exposed<'a> {
+    fault: &'a Fault,
+    /// For each event: whether it had been begun, and was unfinished or finished only just.
+    events: Vec<bool>,
+    /// How many pairs of these had been begun.
+    pub(super) pairs: usize,
+}
+
+impl Exposed<'_> {
+    /// Whether a call belongs to what the fault met.
+    fn reaches(&self, call: &Call) -> bool {
+        let fault = self.fault;
+        is_of(call, fault)
+            // What a killed process had sent may begin after its death; a living one begins new work.
+            && (fault.kind == FaultKind::Kill || call.start.place <= fault.after)
+    }
+
+    /// Whether the fault explains that an event was called again after it had been answered well.
+    pub(super) fn explains(&self, event: usize, first: &Call, again: &Call) -> bool {
+        // What a killed process had sent may even begin after its successor's call.
+        let sent_before = self.fault.kind == FaultKind::Kill && self.reaches(again);
+        self.events[event]
+            && again.start.place > self.fault.before
+            && (self.reaches(first) || sent_before)
+    }
+}
+
+/// Whether a call is of a process that a fault met.
+fn is_of(call: &Call, fault: &Fault) -> bool {
+    fault.process.as_ref().is_none_or(|name| *name == call.process)
+}

@@ -1,0 +1,205 @@
+//! What a driver writes down for the checker, beside the gateway's ledger.
+//!
+//! Two files of JSON lines, in one folder. `plan.jsonl` tells what was done, in the order in which it was done: the
+//! run, the processes started, each event produced, each fault. `samples.jsonl` tells what an independent client saw
+//! committed, several times a second.
+//!
+//! Moments are lengths of the ledger, in bytes, never times. The gateway writes a call's end before it answers, so
+//! "in the first `n` bytes of the ledger" means "before the moment when the ledger was `n` bytes long" for every process
+//! of the machine, and no clock is compared with another.
+
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Write};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The file of [`Entry`]s.
+pub const PLAN: &str = "plan.jsonl";
+/// The file of [`Sample`]s.
+pub const SAMPLES: &str = "samples.jsonl";
+/// The gateway's ledger.
+pub const LEDGER: &str = "ledger.jsonl";
+
+/// One line of the plan.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "plan", rename_all = "snake_case")]
+pub enum Entry {
+    /// What is run. The first line.
+    Run(Run),
+    /// A connector is about to be started.
+    Process {
+        /// Told to the process as its content type's parameter `process`, and so found in the ledger. Never used twice.
+        name: String,
+    },
+    /// An event is about to be stored at the broker.
+    Produced(Produced),
+    /// Something was done to the connectors, or to what they depend on.
+    Fault(Fault),
+}
+
+/// What is run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Run {
+    /// A name for the table.
+    pub name: String,
+    /// Whatever was random came from this.
+    pub seed: u64,
+    /// Where the events are.
+    pub broker: Broker,
+    /// The functions that every event has to reach, as `name.namespace`.
+    pub functions: Vec<String>,
+    /// What is called one after the other.
+    pub ordering: Ordering,
+    /// How often the connector settles with the broker.
+    pub commit_interval_ms: u64,
+    /// How many events of each lane a process may have received that no function has seen.
+    pub lane_window: u64,
+}
+
+/// Where the events are.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Broker {
+    /// Apache Kafka.
+    Kafka {
+        /// `host:port`.
+        address: String,
+        /// The topic.
+        topic: String,
+        /// The consumer group.
+        group: String,
+        /// The topic of dead letters, of one partition. Without one, every event has to be answered well.
+        dead_letters: Option<String>,
+    },
+}
+
+/// Which events must not be called at the same time in one process, and go in order.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ordering {
+    /// Those of one lane.
+    Partition,
+    /// Those of one lane with equal keys.
+    Key,
+    /// None.
+    None,
+}
+
+/// One event, told from all others by its payload.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Produced {
+    /// The FNV-1a hash of the payload, 64 bits in hexadecimal. No two payloads of a run have the same.
+    pub body: String,
+    /// The key, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// Something that was done, and the bounds of the moment when it was.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Fault {
+    /// What was done.
+    pub kind: FaultKind,
+    /// To which process; without a name, to all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// The ledger's length just before.
+    pub before: u64,
+    /// The ledger's length just after.
+    pub after: u64,
+    /// How many calls of the process had to be running, for the fault to prove anything.
+    #[serde(default)]
+    pub at_least_running: usize,
+    /// How many events had to be stored and not received by any process, for the fault to prove anything.
+    #[serde(default)]
+    pub at_least_unread: usize,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FaultKind {
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM: the process ends what it has begun.
+    Leave,
+    /// The broker asked for some of the process's lanes back.
+    Revoke,
+    /// The broker gave some of the process's lanes to others without asking.
+    Lose,
+    /// The gateway was stopped, and started again.
+    GatewayStop,
+}
+
+impl FaultKind {
+    /// Whether what the process has finished, and not told the broker yet, may be forgotten. Who is asked tells it
+    /// before answering.
+    #[must_use]
+    pub fn forgets(self) -> bool {
+        match self {
+            Self::Kill | Self::Lose => true,
+            Self::Leave | Self::Revoke | Self::GatewayStop => false,
+        }
+    }
+}
+
+/// What the broker said was settled, and what had been written by then.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Sample {
+    /// Nanoseconds since 1970, for the reader.
+    pub wall_ns: u64,
+    /// For each partition, from 0: the committed offset, -1 where there is none.
+    pub committed: Vec<i64>,
+    /// The ledger's length, taken after the broker's answer.
+    pub ledger: u64,
+    /// The offset after the last dead letter, asked for after the broker's first answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letters: Option<i64>,
+}
+
+/// Appends lines to one of the files.
+pub struct Writer(File);
+
+impl Writer {
+    /// Begins an empty file.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        File::create(path).map(Self)
+    }
+
+    /// Writes lines. They have been handed to the operating system when this returns.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn write<T: Serialize>(&mut self, lines: &[T]) -> io::Result<()> {
+        let mut text = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut text, line)?;
+            text.push(b'\n');
+        }
+        self.0.write_all(&text)
+    }
+}
+
+/// Reads a file of lines.
+///
+/// # Errors
+/// The file cannot be read, or a line is not what it should be.
+pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Vec<T>> {
+    BufReader::new(File::open(path)?)
+        .lines()
+        .map(|line| Ok(serde_json::from_str(&line?)?))
+        .collect()
+}
+
+/// The hash of a payload, as the gateway's ledger has it.
+#[must_use]
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

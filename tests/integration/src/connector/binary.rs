@@ -1,0 +1,72 @@
+//! The binaries under test, built once in each run.
+//!
+//! Built alone, as they are shipped: in a build of the whole workspace the features of all its
+//! members come together.
+
+use std::collections::HashMap;
+use std::env;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use tokio::process::Command;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::root;
+
+/// The binary of a connector, such as `kafka`; built if it is not up to date.
+///
+/// # Panics
+/// When it cannot be built, with what cargo says.
+pub async fn binary(kind: &str) -> PathBuf {
+    program(&format!("{kind}-connector")).await
+}
+
+/// The binary that a package of the workspace is named after; built if it is not up to date.
+///
+/// Built as the test is; with `TEST_RELEASED_BINARIES` set, as it is shipped.
+///
+/// # Panics
+/// When it cannot be built, with what cargo says.
+pub async fn program(package: &str) -> PathBuf {
+    type Built = Arc<OnceCell<PathBuf>>;
+    static BINARIES: Mutex<Option<HashMap<String, Built>>> = Mutex::const_new(None);
+    let binary = {
+        let mut binaries = BINARIES.lock().await;
+        Arc::clone(binaries.get_or_insert_default().entry(package.to_owned()).or_default())
+    };
+    binary.get_or_init(|| build(package)).await.clone()
+}
+
+async fn build(package: &str) -> PathBuf {
+    // This test is <target>/<profile>/deps/<test>: the binaries stand two steps up.
+    let test = env::current_exe().expect("a process knows its binary");
+    let mut profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
+    let target = profile.parent().expect("a profile has a folder").to_owned();
+    // Building the test itself so would take minutes more, and prove nothing more.
+    if env::var_os("TEST_RELEASED_BINARIES").is_some() {
+        profile = target.join("release");
+    }
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--quiet", "--locked", "--package", package])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(root())
+        .stdin(Stdio::null());
+    // What cargo says of the package under test would look like a changed environment to the build
+    // scripts of dependencies, and build those anew each time.
+    for (name, _) in env::vars_os() {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("CARGO_PKG_") || name_text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.output().await.expect("cargo can be run");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{package} does not build:\n{said}");
+    profile.join(package)
+}

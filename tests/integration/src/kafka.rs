@@ -1,0 +1,155 @@
+//! A real Kafka broker, started by the script that `make test` uses.
+//!
+//! Tests share one broker and keep apart by names. One that hurts its broker takes a private one.
+//! Everything a test asks of the broker goes through clients of its own (`clients`), never through
+//! those of the connector.
+
+mod clients;
+mod records;
+
+pub use clients::Committed;
+pub use records::{Record, Stored};
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::process::{self, Signal};
+use crate::{root, unique};
+use clients::Clients;
+
+/// A running broker. Clones are the same one; a private one is wiped with its last clone.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    /// `None`: the shared one.
+    name: Option<String>,
+    address: String,
+    pid: Mutex<Option<u32>>,
+    clients: Clients,
+}
+
+impl Broker {
+    /// The broker that all tests share; started if it does not run, and left running.
+    ///
+    /// # Panics
+    /// When it cannot be started, saying what to run.
+    pub async fn shared() -> Self {
+        static SHARED: OnceCell<Broker> = OnceCell::const_new();
+        SHARED.get_or_init(|| Self::up(None, &[])).await.clone()
+    }
+
+    /// A broker for one test alone, which may be hurt. `settings` are lines `key=value`.
+    ///
+    /// # Panics
+    /// When it cannot be started, saying what to run.
+    pub async fn private(purpose: &str, settings: &[&str]) -> Self {
+        Self::up(Some(unique(purpose)), settings).await
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    /// Kills a private broker with SIGKILL.
+    pub fn kill(&self) {
+        self.signal(Signal::Kill);
+        *self.pid() = None;
+    }
+
+    /// Stops a private broker with SIGSTOP: its connections stay open and nothing answers.
+    pub fn freeze(&self) {
+        self.signal(Signal::Stop);
+    }
+
+    /// Lets a frozen broker go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::Continue);
+    }
+
+    /// Starts a private broker again, with its data and at its port; returns when it serves.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn restart(&self) {
+        let state = script("up", self.private_name(), &[]).await;
+        *self.pid() = pid_of(&state);
+    }
+
+    async fn up(name: Option<String>, settings: &[&str]) -> Self {
+        let state = script("up", name.as_deref(), settings).await;
+        let address = state.get("ADDRESS").cloned().expect("the script prints ADDRESS");
+        let clients = Clients::new(&address);
+        Self(Arc::new(Inner { name, pid: Mutex::new(pid_of(&state)), address, clients }))
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.private_name();
+        let pid = self.pid().expect("the broker runs");
+        process::send(pid, signal);
+    }
+
+    fn private_name(&self) -> Option<&str> {
+        assert!(self.0.name.is_some(), "the shared broker must not be hurt: take a private one");
+        self.0.name.as_deref()
+    }
+
+    fn pid(&self) -> std::sync::MutexGuard<'_, Option<u32>> {
+        self.0.pid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clients(&self) -> &Clients {
+        &self.0.clients
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Some(name) = &self.name else { return };
+        let wiped = std::process::Command::new(script_path())
+            .args(["wipe", "--name", name])
+            .stdin(Stdio::null())
+            .output();
+        // Left behind it costs a port and memory; `make clean` ends it too.
+        drop(wiped);
+    }
+}
+
+fn script_path() -> PathBuf {
+    root().join("tests/brokers/kafka.sh")
+}
+
+/// Runs a verb of the broker's script and reads its answer.
+async fn script(verb: &str, name: Option<&str>, settings: &[&str]) -> HashMap<String, String> {
+    let mut command = Command::new(script_path());
+    command.arg(verb).stdin(Stdio::null());
+    if let Some(name) = name {
+        command.args(["--name", name]);
+    }
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    let output = command.output().await.expect("tests/brokers/kafka.sh is there and can be run");
+    assert!(
+        output.status.success(),
+        "there is no Kafka broker. Run `tests/brokers/kafka.sh up` and see what it needs, or run \
+         everything by `make test`. It said: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn pid_of(state: &HashMap<String, String>) -> Option<u32> {
+    state.get("PID")?.parse().ok()
+}

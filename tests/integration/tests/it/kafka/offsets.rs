@@ -1,0 +1,184 @@
+//! Where a group begins, what it commits, and what a restart calls again.
+
+use std::collections::HashMap;
+
+use dev_gateway::{Function, Reply};
+use integration::{Record, until};
+
+use super::scene::Scene;
+
+fn numbered(numbers: std::ops::Range<usize>) -> impl Iterator<Item = Record> {
+    numbers.map(|n| Record::of(n.to_string()).key(n.to_string()))
+}
+
+#[tokio::test]
+async fn oldest_begins_with_what_is_there() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("oldest", 1).await;
+    scene.deploy("historian", &topic);
+    scene.broker.produce_all(&topic, numbered(0..10)).await;
+    let connector = scene.connector(&[&topic]).set("initial_offset", "oldest").ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 10).await;
+    assert_eq!(scene.gateway.ledger().calls().len(), 10);
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn newest_holds_across_a_crash_before_the_first_call() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("newest", 3).await;
+    scene.deploy("novelist", &topic);
+    let old = (0..30).map(|n| Record::of("old").partition(n % 3));
+    scene.broker.produce_all(&topic, old).await;
+    let launch = scene.connector(&[&topic]).set("initial_offset", "newest");
+    let connector = launch.ready().await;
+    // The positions are committed before anything is called.
+    for partition in 0..3 {
+        scene.broker.wait_for_commit(&scene.group, &topic, partition, 10).await;
+    }
+    connector.kill_now().await;
+    // What comes while nobody is there is newer than the beginning.
+    let new = (0..15).map(|n| Record::of("new").partition(n % 3));
+    scene.broker.produce_all(&topic, new).await;
+    let connector = launch.ready().await;
+    for partition in 0..3 {
+        scene.broker.wait_for_commit(&scene.group, &topic, partition, 15).await;
+    }
+    let called: Vec<_> = scene.gateway.ledger().calls().iter().map(|call| call.text()).collect();
+    assert_eq!(called, vec!["new"; 15]);
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn a_later_partition_begins_at_its_beginning() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("grown", 1).await;
+    scene.deploy("grower", &topic);
+    scene.broker.produce_all(&topic, [Record::of("old").partition(0)]).await;
+    let launch = scene.connector(&[&topic]).set("initial_offset", "newest");
+    let connector = launch.ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 1).await;
+    connector.end().await;
+    scene.broker.grow_topic(&topic, 2).await;
+    scene.broker.produce_all(&topic, [Record::of("new").partition(1)]).await;
+    let connector = launch.ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 1, 1).await;
+    let called: Vec<_> = scene.gateway.ledger().calls().iter().map(|call| call.text()).collect();
+    assert_eq!(called, ["new"]);
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn holes_left_by_transactions_are_committed_over() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("transactions", 1).await;
+    scene.deploy("banker", &topic);
+    let connector = scene.connector(&[&topic]).set("ordering", "key").ready().await;
+    let in_transaction = async |numbers, commit| {
+        let records = numbered(numbers).collect();
+        scene.broker.produce_in_transaction(&topic, records, commit).await;
+    };
+    scene.broker.produce_all(&topic, numbered(0..3)).await;
+    in_transaction(3..6, true).await;
+    in_transaction(6..9, false).await;
+    scene.broker.produce_all(&topic, numbered(9..10)).await;
+    in_transaction(10..12, true).await;
+    // 0-2, 3-5 and their marker, 6-8 aborted and their marker, 9, 10-11 and their marker: the last
+    // record is at offset 13, what may be committed is 14 or, past the marker, 15.
+    let look = async || scene.broker.committed(&scene.group, &topic).await.remove(&0);
+    until("the end to be committed", look, |now| now.as_ref().is_some_and(|c| c.offset >= 14))
+        .await;
+    let mut called: Vec<usize> =
+        scene.gateway.ledger().calls().iter().map(|call| call.text().parse().unwrap()).collect();
+    called.sort_unstable();
+    assert_eq!(called, [0, 1, 2, 3, 4, 5, 9, 10, 11]);
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn holes_left_by_compaction_are_committed_over() {
+    let scene = Scene::new().await;
+    let topic = integration::unique("compacted");
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("segment.ms", "100"),
+    ];
+    scene.broker.create_topic(&topic, 1, &settings).await;
+    scene.deploy("collector", &topic);
+    for round in 0..10 {
+        let keys = (0..5).map(|key| Record::of(format!("{round}")).key(format!("{key}")));
+        scene.broker.produce_all(&topic, keys).await;
+    }
+    // A segment is compacted once a record that comes later has begun the next one.
+    let look = async || {
+        scene.broker.produce(&topic, Record::of("next").key("next")).await;
+        scene.broker.read(&topic).await.len()
+    };
+    until("the log to be compacted", look, |records| *records < 40).await;
+    let stored = scene.broker.read(&topic).await;
+    let end = stored.last().expect("there are records").offset + 1;
+    let connector = scene.connector(&[&topic]).set("ordering", "key").ready().await;
+    let look = async || scene.broker.committed(&scene.group, &topic).await.remove(&0);
+    until("the end to be committed", look, |now| now.as_ref().is_some_and(|c| c.offset >= end))
+        .await;
+    let called = scene.gateway.ledger().calls();
+    let mut offsets: Vec<_> = called.iter().filter_map(|call| call.offset).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    assert_eq!(offsets.len(), called.len(), "each record once");
+    assert!(offsets.len() < usize::try_from(end).unwrap(), "there were holes");
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn what_finished_beyond_a_stuck_head_is_not_called_again() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("beyond", 1).await;
+    scene.gateway.deploy(Function::named("stuck").topic(&topic).handler(|request| async move {
+        if request.body == "head" { Reply::status(500) } else { Reply::status(200) }
+    }));
+    scene.broker.produce(&topic, Record::of("head").key("head")).await;
+    scene.broker.produce_all(&topic, numbered(0..500)).await;
+    let launch = scene.connector(&[&topic]).set("ordering", "key").set("max_retry_attempts", "-1");
+    let connector = launch.ready().await;
+    let behind = |calls: &dev_gateway::Calls| calls.iter().filter(|c| c.text() != "head").count();
+    scene.gateway.ledger().wait_for("the 500", |calls| behind(calls) == 500).await;
+    connector.metrics_until("only the head to remain", |metrics| metrics.in_flight() == 1).await;
+    // The commit that follows says so: two looks, more than an interval apart, agree.
+    let mut last = None;
+    until(
+        "a commit of all that is finished",
+        async || {
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            let now = scene.broker.committed(&scene.group, &topic).await.remove(&0);
+            let settled = now.is_some() && now == last;
+            last.clone_from(&now);
+            (settled, now)
+        },
+        |(settled, _)| *settled,
+    )
+    .await;
+    assert_eq!(last.map(|committed| committed.offset), Some(0), "the head is not finished");
+    connector.kill().await;
+
+    let connector = launch.ready().await;
+    let heads = |calls: &dev_gateway::Calls| calls.iter().filter(|c| c.text() == "head").count();
+    let before = scene.gateway.ledger().with(heads);
+    scene.gateway.ledger().wait_for("the head again", |calls| heads(calls) > before).await;
+    // Published now, read behind the 500: when it has been called, so would they have been.
+    scene.broker.produce(&topic, Record::of("last").key("last")).await;
+    let last = |calls: &dev_gateway::Calls| calls.well().any(|call| call.text() == "last");
+    scene.gateway.ledger().wait_for("the last", last).await;
+    let mut calls = HashMap::<String, usize>::new();
+    for call in scene.gateway.ledger().calls() {
+        *calls.entry(call.text()).or_default() += 1;
+    }
+    calls.remove("head");
+    assert_eq!(calls.len(), 501);
+    assert!(calls.values().all(|count| *count == 1), "some of the 500 were called again");
+
+    scene.deploy("stuck", &topic);
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 502).await;
+    connector.end().await;
+}

@@ -1,0 +1,6 @@
+//! Whole connectors, on real brokers.
+
+mod binary;
+mod cron;
+mod generated;
+mod kafka;
