@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod chaos;
 mod delivery;
 mod fifo;
 mod leases;

@@ -162,6 +162,10 @@ impl Queue {
 
     /// Waits until no message is left, waiting or lent.
     pub(crate) async fn wait_until_empty(&self) {
+        self.wait_until_empty_within(PATIENCE).await;
+    }
+
+    pub(crate) async fn wait_until_empty_within(&self, patience: Duration) {
         let mut last = (0, 0);
         let empty = async {
             loop {
@@ -172,8 +176,32 @@ impl Queue {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        if tokio::time::timeout(PATIENCE, empty).await.is_err() {
+        if tokio::time::timeout(patience, empty).await.is_err() {
             panic!("queue {}: {} waiting and {} lent are left", self.name, last.0, last.1);
+        }
+    }
+
+    /// Sends numbers; with groups `<group>:<n>`, n counting up within each.
+    pub(crate) async fn fill(&self, numbers: std::ops::Range<usize>, groups: Option<usize>) {
+        use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+        for first in numbers.clone().step_by(10) {
+            let entries = (first..numbers.end.min(first + 10)).map(|n| {
+                let entry = SendMessageBatchRequestEntry::builder().id(n.to_string());
+                let entry = match groups {
+                    None => entry.message_body(n.to_string()),
+                    Some(groups) => {
+                        let (group, n_of_group) = (n % groups, n / groups);
+                        entry
+                            .message_body(format!("{group}:{n_of_group}"))
+                            .message_group_id(group.to_string())
+                            .message_deduplication_id(n.to_string())
+                    }
+                };
+                entry.build().unwrap()
+            });
+            let request = self.client.send_message_batch().queue_url(&self.url);
+            let sent = request.set_entries(Some(entries.collect())).send().await.unwrap();
+            assert!(sent.failed.is_empty(), "{:?}", sent.failed);
         }
     }
 
