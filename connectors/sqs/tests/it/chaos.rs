@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_sqs::types::QueueAttributeName;
 use dev_gateway::{Call, Config, DevGateway, Fault, Function};
 
-use crate::support::{Connector, Queue, Setup, broker_script, unique};
+use crate::support::{Connector, Queue, Setup, broker_output, broker_script, unique};
 
 /// How much of everything.
 #[derive(Clone, Copy)]
@@ -27,6 +27,7 @@ const SMALL: Size = Size { messages: 1_000, kills: 4, gateway_down: Duration::fr
 const FULL: Size = Size { messages: 20_000, kills: 20, gateway_down: Duration::from_secs(30) };
 const CONCURRENCY: usize = 32;
 const GROUPS: usize = 40;
+const LEASE: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_from_a_standard_queue() {
@@ -62,8 +63,20 @@ impl Broker {
         Self { name: name.to_owned(), endpoint }
     }
 
+    /// Stops it and starts it again: what was lent is forgotten, the rest kept.
     fn restart(&self) {
         broker_script(&["down", "--name", &self.name]);
+        broker_script(&["up", "--name", &self.name]);
+    }
+
+    /// Lets it answer nothing for longer than the leases last.
+    async fn freeze(&self) {
+        let status = broker_output(&["status", "--name", &self.name]);
+        let pid = status.lines().find_map(|line| line.strip_prefix("PID=")).unwrap();
+        let stopped = std::process::Command::new("kill").args(["-STOP", pid]).status().unwrap();
+        assert!(stopped.success());
+        tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
+        // Which lets it go on.
         broker_script(&["up", "--name", &self.name]);
     }
 }
@@ -90,7 +103,7 @@ async fn chaos(fifo: bool, size: Size) {
     gateway.deploy(Function::named("f").topic(&queue.name));
     let bad = [(0.1, Fault::status(500)), (0.1, Fault::status(503)), (0.1, Fault::reset())];
     let fault = Fault::mix(bad).seed(11);
-    gateway.fault("f", fault.delay_between(Duration::from_millis(5), Duration::from_millis(50)));
+    gateway.fault("f", fault.delay_between(Duration::from_millis(100), Duration::from_millis(300)));
 
     let setup = Setup::new(&gateway)
         .with("endpoint_url", &broker.endpoint)
@@ -98,7 +111,7 @@ async fn chaos(fifo: bool, size: Size) {
         .with("max_retry_attempts", "-1")
         .with("initial_retry_wait", "50ms")
         .with("max_retry_wait", "500ms")
-        .with("visibility_timeout", "4s");
+        .with("visibility_timeout", &format!("{}s", LEASE.as_secs()));
     let mut replicas = [setup.start().await, setup.start().await];
     for kill in 0..size.kills {
         let share = size.messages / size.kills;
@@ -113,7 +126,12 @@ async fn chaos(fifo: bool, size: Size) {
         let fresh = setup.start().await;
         std::mem::replace(&mut replicas[kill % 2], fresh).kill().await;
         if kill == size.kills / 3 || kill == 2 * size.kills / 3 {
-            broker.restart();
+            // ElasticMQ forgets the order of groups when it restarts (it delivers 12, 7, 9, 10, 6),
+            // so the order is tested through an outage that it lives through.
+            match fifo {
+                true => broker.freeze().await,
+                false => broker.restart(),
+            }
         }
         if kill == size.kills / 2 {
             gateway.stop().await;
@@ -154,7 +172,11 @@ fn check(calls: &[Call], size: Size, fifo: bool) -> usize {
             let next = next.entry(group.to_owned()).or_default();
             // A follower begins when its predecessor is deleted; so what a killed process leaves
             // behind is at most one message of a group that was answered well.
-            assert!(n == *next || n + 1 == *next, "group {group}: {n} called, {next} is next");
+            assert!(
+                n == *next || n + 1 == *next,
+                "group {group}: {n} called, {next} is next: {:#?}",
+                history(calls, group)
+            );
             if call.answered_well() && n == *next {
                 *next += 1;
             }
@@ -169,4 +191,24 @@ fn check(calls: &[Call], size: Size, fifo: bool) -> usize {
     let bound = size.kills * 2 * CONCURRENCY;
     assert!(repeated <= bound, "{repeated} called again, {bound} allowed");
     repeated
+}
+
+/// What happened to a group, one line for each call.
+fn history(calls: &[Call], group: &str) -> Vec<String> {
+    let of_group = calls.iter().filter(|call| call.text().starts_with(&format!("{group}:")));
+    of_group
+        .map(|call| {
+            let millis = |at: u64| at / 1_000_000;
+            let ended = call.ended.as_ref();
+            format!(
+                "{} from {:?} at {} ms, receive {}: {:?} at {:?} ms",
+                call.text(),
+                call.peer,
+                millis(call.started.monotonic_ns),
+                call.header("x-sqs-receive-count").unwrap_or_default(),
+                ended.map(|end| (end.status, end.cause)),
+                ended.map(|end| millis(end.at.monotonic_ns)),
+            )
+        })
+        .collect()
 }

@@ -31,12 +31,17 @@ pub(crate) fn broker() -> &'static str {
 
 /// Runs the broker's script; returns the endpoint that it names.
 pub(crate) fn broker_script(arguments: &[&str]) -> String {
+    let text = broker_output(arguments);
+    let address = text.lines().find_map(|line| line.strip_prefix("ADDRESS=")).unwrap_or_default();
+    format!("http://{address}")
+}
+
+/// Runs the broker's script; returns what it prints.
+pub(crate) fn broker_output(arguments: &[&str]) -> String {
     let script = repository().join("tests/brokers/elasticmq.sh");
     let output = Command::new(&script).args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout);
-    let address = text.lines().find_map(|line| line.strip_prefix("ADDRESS=")).unwrap_or_default();
-    format!("http://{address}")
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A name that no other test and no earlier run has used.
