@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesOutput;
 use aws_sdk_sqs::types::{
@@ -83,7 +84,8 @@ impl Api {
                     request = request.queue_owner_aws_account_id(account);
                 }
                 let answer = request.send().await.map_err(Trouble::from);
-                let answer = settle_credentials(&account, generation, answer).await?;
+                let answer = settle_credentials(&account, generation, answer).await;
+                let answer = answer.map_err(|trouble| missing(&client, trouble))?;
                 answer.queue_url.ok_or_else(|| {
                     Trouble::new(Kind::Service, "GetQueueUrl answered without a URL")
                 })?
@@ -214,6 +216,16 @@ pub(crate) struct Outgoing {
     pub(crate) attributes: HashMap<String, aws_sdk_sqs::types::MessageAttributeValue>,
     pub(crate) group: Option<String>,
     pub(crate) deduplication: Option<String>,
+}
+
+/// Says where a queue was looked for that is not there: most often that is the mistake.
+fn missing(client: &Client, trouble: Trouble) -> Trouble {
+    match client.config().region() {
+        Some(region) if trouble.kind == Kind::UnknownQueue => {
+            Trouble::new(Kind::UnknownQueue, format!("not in region {region}: {}", trouble.why))
+        }
+        _ => trouble,
+    }
 }
 
 /// Looks for new credentials when these were refused; the request is then made again by whoever

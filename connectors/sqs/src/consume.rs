@@ -149,6 +149,7 @@ impl Consumer {
                         Ended::Gone(trouble) => trouble,
                     }
                 }
+                Err(_) if self.is_over() => break,
                 Err(trouble) => trouble,
             };
             let foreign = !self.report.ordered

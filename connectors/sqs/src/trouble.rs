@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use connector_core::log::Chain;
 use connector_core::source::SourceError;
@@ -55,15 +56,14 @@ impl From<Trouble> for SourceError {
     }
 }
 
-impl<E, R> From<SdkError<E, R>> for Trouble
+impl<E> From<SdkError<E, HttpResponse>> for Trouble
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: fmt::Debug + 'static,
 {
-    fn from(error: SdkError<E, R>) -> Self {
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
         if let SdkError::ServiceError(service) = &error {
             let metadata = service.err();
-            let code = metadata.code().unwrap_or("an error without a code");
+            let Some(code) = metadata.code() else { return foreign(service.raw()) };
             let why = match metadata.message() {
                 Some(message) => format!("{code}: {message}"),
                 None => code.to_owned(),
@@ -82,6 +82,29 @@ where
         };
         Self { kind, why }
     }
+}
+
+/// An error in another form than SQS': a proxy's, or that of a compatible server which tells some
+/// in XML.
+fn foreign(answer: &HttpResponse) -> Trouble {
+    let status = answer.status().as_u16();
+    let body = String::from_utf8_lossy(answer.body().bytes().unwrap_or_default());
+    let tag = |name: &str| {
+        let (_, after) = body.split_once(&format!("<{name}>"))?;
+        after.split_once("</").map(|(text, _)| text)
+    };
+    if let Some(code) = tag("Code") {
+        let why = format!("{code}: {}", tag("Message").unwrap_or_default());
+        return Trouble { kind: kind(code), why };
+    }
+    let beginning: String = body.chars().take(200).collect();
+    let kind = match status {
+        401 => Kind::Credentials,
+        403 => Kind::Denied,
+        429 | 503 => Kind::Throttled,
+        _ => Kind::Service,
+    };
+    Trouble { kind, why: format!("HTTP status {status}: {}", beginning.trim()) }
 }
 
 fn names_credentials(why: &str) -> bool {
@@ -150,5 +173,20 @@ mod tests {
         assert_eq!(kind("ExpiredToken"), Kind::Credentials);
         assert_eq!(kind("AccessDenied"), Kind::Denied);
         assert_eq!(kind("InternalError"), Kind::Service);
+    }
+
+    #[test]
+    fn errors_in_another_form_are_read_as_far_as_they_can_be() {
+        let answer = |status: u16, body: &'static str| {
+            let status = status.try_into().expect("a status");
+            foreign(&HttpResponse::new(status, body.into()))
+        };
+        let xml =
+            "<ErrorResponse><Errors><Error><Code>InvalidClientTokenId</Code><Message>No.</Message>";
+        let trouble = answer(403, xml);
+        assert_eq!((trouble.kind, &*trouble.why), (Kind::Credentials, "InvalidClientTokenId: No."));
+        let trouble = answer(502, "<html>bad gateway</html>\n");
+        assert_eq!(trouble.kind, Kind::Service);
+        assert_eq!(trouble.why, "HTTP status 502: <html>bad gateway</html>");
     }
 }
