@@ -173,10 +173,15 @@ impl Dispatcher {
 
     fn functions_of(&self, work: &Work) -> Arc<[Arc<Mapping>]> {
         let functions = self.topics.borrow().functions(&work.event.topic);
-        match &work.event.only {
-            None => functions,
-            Some(only) => functions.iter().filter(|m| m.function == *only).cloned().collect(),
+        let (only, among) = (&work.event.only, &work.event.among);
+        if only.is_none() && among.is_none() {
+            return functions;
         }
+        let is_meant = |function| {
+            only.as_ref().is_none_or(|only| only == function)
+                && among.as_ref().is_none_or(|among| among.holds(function))
+        };
+        functions.iter().filter(|m| is_meant(&m.function)).cloned().collect()
     }
 
     /// Judges an event that no function is mapped to. `None`: look at the map again.

@@ -43,6 +43,12 @@ pub struct Event {
     pub wants_reply: bool,
     /// Narrows the match to one function: a tick belongs to the function whose schedule made it.
     pub only: Option<FunctionName>,
+    /// Narrows the match to some functions: where each annotation has a subscription of its own,
+    /// a message comes once for each that it matches, and goes to those who asked for that one.
+    pub among: Option<Among>,
+    /// The source's limit, in bytes, if this event is above it. No function is called with it:
+    /// each has it buried with the reason `too_large`.
+    pub oversize: Option<usize>,
 }
 
 impl Event {
@@ -63,7 +69,32 @@ impl Event {
             order_key: None,
             wants_reply: false,
             only: None,
+            among: None,
+            oversize: None,
         }
+    }
+}
+
+/// Some of the functions, as they are now: asked at each match, so that it follows the annotations.
+#[derive(Clone)]
+pub struct Among(Arc<dyn Fn(&FunctionName) -> bool + Send + Sync>);
+
+impl Among {
+    /// The functions that `holds` says yes to.
+    pub fn new(holds: impl Fn(&FunctionName) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(holds))
+    }
+
+    /// Whether `function` is one of them.
+    #[must_use]
+    pub fn holds(&self, function: &FunctionName) -> bool {
+        (self.0)(function)
+    }
+}
+
+impl fmt::Debug for Among {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Among").finish_non_exhaustive()
     }
 }
 

@@ -68,10 +68,19 @@ pub struct HeaderRules {
     reserved: Vec<HeaderName>,
 }
 
-/// The headers of an event come to more than any gateway takes: no call of it can be answered.
+/// No call can be made of an event: it is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the headers come to more than {LARGEST} bytes")]
-pub struct TooLarge;
+pub enum TooLarge {
+    /// The headers come to more than any gateway takes.
+    #[error("the headers come to more than {LARGEST} bytes")]
+    Headers,
+    /// The event is above the source's own limit.
+    #[error("the event comes to more than {limit} bytes")]
+    Event {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
 
 impl HeaderRules {
     /// The rules of the connector of this `kind` (`kafka`) and attribute prefix (`X-Kafka-`).
@@ -188,9 +197,9 @@ impl Compose {
     fn put(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), TooLarge> {
         self.bytes += name.as_str().len() + value.len() + ": \r\n".len();
         if self.bytes > LARGEST {
-            return Err(TooLarge);
+            return Err(TooLarge::Headers);
         }
-        self.headers.try_append(name, value).map_err(|_| TooLarge)?;
+        self.headers.try_append(name, value).map_err(|_| TooLarge::Headers)?;
         Ok(())
     }
 
@@ -229,7 +238,7 @@ impl Compose {
                     || rules.reserved.contains(name)
                     || event.headers.iter().any(|(own, _)| own == name)
             });
-            named.push((name.ok_or(TooLarge)?, attribute));
+            named.push((name.ok_or(TooLarge::Headers)?, attribute));
         }
         // Stable: the values of one name stay in order.
         named.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
@@ -293,11 +302,11 @@ fn is_ambiguous(name: &str) -> bool {
 
 /// The name of a companion. A name too long for it is refused as the headers are.
 fn companion(name: &HeaderName, suffix: &str) -> Result<HeaderName, TooLarge> {
-    HeaderName::try_from(format!("{name}{suffix}")).map_err(|_| TooLarge)
+    HeaderName::try_from(format!("{name}{suffix}")).map_err(|_| TooLarge::Headers)
 }
 
 fn encoded(value: &Bytes) -> Result<HeaderValue, TooLarge> {
-    HeaderValue::try_from(STANDARD.encode(value)).map_err(|_| TooLarge)
+    HeaderValue::try_from(STANDARD.encode(value)).map_err(|_| TooLarge::Headers)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 
 use crate::dead_letter::Letter;
 use crate::lane::Intake;
+use crate::secret::Secret;
 use crate::settings::{Setting, Values};
 use crate::topics::Pattern;
 
@@ -90,6 +91,12 @@ pub trait SourceConfig: Sized + Send + Sync + 'static {
     /// Reads and validates the settings. Every mistake is noted in `values`; what is returned is
     /// used only if there was none.
     fn read(values: &mut Values) -> Self;
+
+    /// User name and password for the gateway, where they stand among the source's own settings.
+    /// They are used instead of files.
+    fn gateway_credentials(&self) -> Option<(String, Secret)> {
+        None
+    }
 }
 
 /// Where dead letters are stored at a broker.

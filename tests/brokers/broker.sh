@@ -197,8 +197,14 @@ claim_port() {
       [ "$candidate" -lt $((default_port + 1000)) ] || die "no free port between $((default_port + 100)) and $candidate"
     done
     port=$candidate
-  elif taken=$(first_taken "$port"); then
-    die "port $taken is taken by another process (broker '$name' needs $port to $((port + port_step - 1))); end that process, or choose a port by --port or ${kind^^}_PORT"
+  else
+    # Of a broker that was killed a moment ago, threads may still hold the port when its process looks gone.
+    local deadline=$((SECONDS + 5)) taken
+    while taken=$(first_taken "$port"); do
+      [ "$SECONDS" -lt "$deadline" ] ||
+        die "port $taken is taken by another process (broker '$name' needs $port to $((port + port_step - 1))); end that process, or choose a port by --port or ${kind^^}_PORT"
+      sleep 0.1
+    done
   fi
   mkdir -p "$dir"
   echo "$port" > "$dir/port"

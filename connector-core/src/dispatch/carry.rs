@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use crate::dead_letter::{Address, Letter};
 use crate::event::FunctionName;
 use crate::functions::Function;
-use crate::headers::{compose, with_attempt};
+use crate::headers::{TooLarge, compose, with_attempt};
 use crate::hold::{Hold, Mends};
 use crate::invoke::{Answer, Judged, NoAnswer, judge};
 use crate::lane::{Reply, Work};
@@ -160,7 +160,11 @@ impl<'a> Carrier<'a> {
             };
             let Some(permit) = self.permit(&function, hold.is_some()).await? else { continue };
             // Composed for each call anew: what waits, waits without them.
-            let next = match compose(event, &dispatcher.headers) {
+            let composed = match event.oversize {
+                Some(limit) => Err(TooLarge::Event { limit }),
+                None => compose(event, &dispatcher.headers),
+            };
+            let next = match composed {
                 Ok(headers) => {
                     let call = self.call(&mapping, &function, headers, &mut calls, permit).await;
                     let Some(call) = call else {

@@ -262,9 +262,9 @@ fn headers_that_no_gateway_takes_are_told_before_the_call() {
     );
     let twice =
         vec![attribute("a", Some(large.as_bytes())), attribute("b", Some(large.as_bytes()))];
-    assert_eq!(compose(&Event { attributes: twice, ..event() }, &rules()), Err(TooLarge));
+    assert_eq!(compose(&Event { attributes: twice, ..event() }, &rules()), Err(TooLarge::Headers));
     let many = vec![attribute("a", Some(b"")); 100_000];
-    assert_eq!(compose(&Event { attributes: many, ..event() }, &rules()), Err(TooLarge));
+    assert_eq!(compose(&Event { attributes: many, ..event() }, &rules()), Err(TooLarge::Headers));
     let long = vec![attribute(vec![b'a'; 70_000], Some(b""))];
-    assert_eq!(compose(&Event { attributes: long, ..event() }, &rules()), Err(TooLarge));
+    assert_eq!(compose(&Event { attributes: long, ..event() }, &rules()), Err(TooLarge::Headers));
 }

@@ -109,7 +109,12 @@ pub fn load<S: Source>(
     args: impl IntoIterator<Item = String>,
     env: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Loaded<S::Config>, Outcome> {
-    load_table(&Table::of::<S>(), args, env, S::Config::read)
+    let mut loaded = load_table(&Table::of::<S>(), args, env, S::Config::read)?;
+    if let Some((user, password)) = loaded.source.gateway_credentials() {
+        loaded.core.gateway_user = Some(user);
+        loaded.core.gateway_password = Some(password);
+    }
+    Ok(loaded)
 }
 
 /// The arguments of this process, without its name.

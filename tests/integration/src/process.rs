@@ -56,7 +56,24 @@ pub fn peak_resident(pid: u32) -> Option<u64> {
 /// Processor time used so far by all threads, in user and kernel. `None`: the process is gone.
 #[must_use]
 pub fn cpu(pid: u32) -> Option<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    cpu_of(&format!("/proc/{pid}/stat"))
+}
+
+/// Processor time used so far by those of a process' running threads whose names begin so.
+#[must_use]
+pub fn cpu_of_threads(pid: u32, prefix: &str) -> Duration {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    let threads = threads.flatten().map(|thread| thread.path());
+    threads
+        .filter(|thread| {
+            fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with(prefix))
+        })
+        .filter_map(|thread| cpu_of(thread.join("stat").to_str()?))
+        .sum()
+}
+
+fn cpu_of(path: &str) -> Option<Duration> {
+    let stat = fs::read_to_string(path).ok()?;
     // The command, in parentheses, may itself contain blanks and parentheses.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);

@@ -238,3 +238,16 @@ async fn a_good_answer_begins_the_count_of_letters_anew() {
     }
     assert_eq!((bench.came("dead_lettered"), bench.came("delivered")), (6, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_above_its_sources_limit_is_buried_uncalled_whole() {
+    let bench = Bench::new(&[TO_TOPIC], |_| status(200)).await;
+    let lane = bench.lane(|_| {});
+    let event = crate::Event { oversize: Some(3), ..event("1", None) };
+    let payload = event.payload.clone();
+    assert_eq!(submit(&lane, event).await.await.verdict, Verdict::Done);
+    let letter = &bench.letters.stored()[0];
+    assert_eq!((letter.reason, &letter.event.payload), ("too_large", &payload));
+    assert_eq!(letter.error, "the event comes to more than 3 bytes");
+    assert!(bench.gateway.calls_of("f").is_empty());
+}

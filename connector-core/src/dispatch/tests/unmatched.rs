@@ -1,11 +1,14 @@
 //! Events that no function is mapped to.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::bench::{Bench, event, submit};
 use super::gateway::status;
+use crate::event::{Among, Event};
 use crate::lane::{Unmatched, Verdict};
 
 #[tokio::test(start_paused = true)]
@@ -94,4 +97,26 @@ async fn a_tick_goes_to_its_function_alone() {
     tick.only = Some(crate::FunctionName::new("b"));
     assert_eq!(submit(&lane, tick).await.await.verdict, Verdict::Done);
     assert_eq!((bench.gateway.calls_of("a").len(), bench.gateway.calls_of("b").len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_for_some_goes_to_those_among_the_mapped_as_they_are_by_then() {
+    let bench = Bench::new(&[], |_| status(200)).await;
+    bench.map(&[("mine", "t", &[]), ("theirs", "t", &[])]);
+    let lane = bench.lane(|_| {});
+    let among = Among::new(|function| function.as_str() == "mine");
+    let for_me = Event { among: Some(among), ..event("1", None) };
+    assert_eq!(submit(&lane, for_me).await.await.verdict, Verdict::Done);
+    assert_eq!(bench.gateway.calls_of("mine").len(), 1);
+    assert!(bench.gateway.calls_of("theirs").is_empty());
+
+    let now = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&now);
+    let among = Among::new(move |_| told.load(Ordering::Relaxed));
+    let later = submit(&lane, Event { among: Some(among), ..event("2", None) }).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    now.store(true, Ordering::Relaxed);
+    bench.map(&[("mine", "t", &[])]);
+    assert_eq!(later.await.verdict, Verdict::Done);
+    assert_eq!(bench.gateway.calls_of("mine").len(), 2);
 }

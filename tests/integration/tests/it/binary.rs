@@ -102,7 +102,7 @@ async fn sigterm_waits_for_running_calls() {
     let connector = scene.connector(&[&topic]).ready().await;
     gate.wait_for_waiting(1).await;
     connector.signal(Signal::Terminate);
-    connector.not_ready("draining").await;
+    connector.not_ready("drained: not yet").await;
     // Published after the signal: not received any more.
     scene.broker.produce(&topic, Record::of("late")).await;
     gate.open();

@@ -4,3 +4,4 @@ mod binary;
 mod cron;
 mod generated;
 mod kafka;
+mod mqtt;

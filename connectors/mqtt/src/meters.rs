@@ -1,0 +1,77 @@
+//! The metrics of the MQTT connector, beside those that all connectors have.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use connector_core::metrics::Metrics;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The metrics of one process.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    /// Sessions that are connected and subscribed.
+    pub(crate) sessions: Gauge,
+    /// Filters that the broker refuses.
+    pub(crate) refused: Gauge,
+    /// Messages of QoS 0 for which there was no room.
+    pub(crate) lost_full: Counter,
+    /// Messages of QoS 0 that had no verdict when their session ended.
+    pub(crate) lost_released: Counter,
+    /// Messages acknowledged uncalled, because they are dead letters of our own.
+    pub(crate) own_letters: Counter,
+    /// Answers published for their publishers.
+    pub(crate) replies: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lost {
+    reason: &'static str,
+}
+
+impl Meters {
+    /// The metrics of the process that `metrics` is of. A source is made anew at each reconnect,
+    /// but a metric is registered once.
+    pub(crate) fn of(metrics: &Arc<Metrics>) -> Arc<Self> {
+        static KNOWN: Mutex<Vec<(Weak<Metrics>, Arc<Meters>)>> = Mutex::new(Vec::new());
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(of, _)| of.strong_count() > 0);
+        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics))
+        {
+            return Arc::clone(meters);
+        }
+        let meters = Arc::new(metrics.with_registry(Self::register));
+        known.push((Arc::downgrade(metrics), Arc::clone(&meters)));
+        meters
+    }
+
+    fn register(registry: &mut Registry) -> Self {
+        let lost = Family::<Lost, Counter>::default();
+        let reason = |reason| lost.get_or_create_owned(&Lost { reason });
+        let meters = Self {
+            sessions: Gauge::default(),
+            refused: Gauge::default(),
+            lost_full: reason("full"),
+            lost_released: reason("released"),
+            own_letters: Counter::default(),
+            replies: Counter::default(),
+        };
+        let ours = registry.sub_registry_with_prefix("tributary_mqtt");
+        ours.register("sessions", "Sessions connected and subscribed", meters.sessions.clone());
+        ours.register("refused_filters", "Filters that the broker refuses", meters.refused.clone());
+        ours.register(
+            "lost",
+            "Messages of QoS 0 that no function was called with, by reason",
+            lost,
+        );
+        ours.register(
+            "own_letters",
+            "Messages acknowledged uncalled: dead letters of this connector that came back by a wildcard",
+            meters.own_letters.clone(),
+        );
+        ours.register("replies", "Answers published to response topics", meters.replies.clone());
+        meters
+    }
+}

@@ -1,0 +1,476 @@
+//! One session: a filter's messages, from PUBLISH to PUBACK.
+//!
+//! A message takes a slot, is submitted, and is acknowledged when its verdict is `Done`, strictly
+//! in the order of receipt. MQTT knows no "not now": a message that is given back is one whose
+//! connection is closed without an acknowledgement, and the broker sends it again at the next.
+//!
+//! Messages are taken from the first packet on, since a broker may replay before it answers the
+//! SUBSCRIBE. How many of QoS 1 wait here for a slot is the broker's choice, and brokers choose
+//! badly: one that restarts may send all it has. So what waits is bounded too; what comes beyond
+//! that is forgotten, unacknowledged, and when the rest is settled the connection is renewed and
+//! brings it again. A message of QoS 0 that finds no slot is dropped and counted.
+
+use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_core::Intake;
+use connector_core::conditions::Subject;
+use connector_core::event::Among;
+use connector_core::lane::{Lane, LaneOptions, Settled, Unmatched, Verdict};
+use connector_core::pending::{AnyOrder, InOrder, Pending};
+use connector_core::source::SourceError;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::client::{Packet, Place, Received};
+use crate::config::{MqttConfig, QualityOfService};
+use crate::filter::Filter;
+use crate::link::Link;
+use crate::message::{Reading, ReplyTo};
+use crate::meters::Meters;
+use crate::reply;
+
+/// The waits between two attempts to subscribe a filter that the broker refuses.
+pub(crate) const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_REFUSED_WAIT: Duration = Duration::from_secs(60);
+
+/// What a waiting message takes beside its payload, roughly.
+const OVERHEAD: usize = 512;
+
+/// How often a line tells of messages of QoS 0 for which there was no room.
+const LOSS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a session is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Spec {
+    pub(crate) filter: Filter,
+    pub(crate) client_id: String,
+    pub(crate) asked: Asked,
+}
+
+/// Who wants the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Asked {
+    /// The settings: not ready while it is refused.
+    Order,
+    /// Annotations: it may be meant for another broker.
+    Wish,
+}
+
+/// What every session of a connection's life shares.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) config: Arc<MqttConfig>,
+    pub(crate) intake: Intake,
+    pub(crate) meters: Arc<Meters>,
+    /// Topics that take dead letters: what comes back of them by a wildcard is not called.
+    pub(crate) letter_topics: watch::Receiver<Arc<HashSet<String>>>,
+}
+
+/// How a session ended without being broken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was asked to, or draining began.
+    Asked,
+    /// The broker closed the connection on the SUBSCRIBE: another way of refusing it.
+    Refused,
+}
+
+/// A connected session.
+pub(crate) struct Session {
+    shared: Shared,
+    spec: Spec,
+    reading: Reading,
+    link: Link,
+    lane: Lane,
+    subscription: Subscription,
+    /// Received, and waiting for a slot: QoS 1 and above.
+    waiting: VecDeque<(Arc<str>, Received)>,
+    waiting_bytes: usize,
+    /// Something was forgotten, and with it everything that came later.
+    overrun: bool,
+    pending: Pending<Origin, InOrder>,
+    /// QoS 0: nothing is acknowledged, but somebody may wait for the answer.
+    loose: Pending<Origin, AnyOrder>,
+    passed_over: PassedOver,
+    /// When a loss was last told of.
+    loss_told: Option<Instant>,
+}
+
+/// Where an event came from.
+struct Origin {
+    /// Nothing at QoS 0.
+    place: Option<Place>,
+    reply_to: Option<ReplyTo>,
+}
+
+/// Messages that are not called. They too are acknowledged in the order of receipt.
+#[derive(Debug, Default)]
+struct PassedOver {
+    /// How many messages have been submitted, and settled.
+    submitted: u64,
+    settled: u64,
+    /// Each with the number of messages before it that are or will be submitted.
+    places: VecDeque<(u64, Place)>,
+}
+
+/// How the filter stands with the broker.
+#[derive(Debug)]
+enum Subscription {
+    /// The broker has it.
+    Granted { _counted: Counted },
+    /// The SUBSCRIBE is under way.
+    Asked { wait: Duration },
+    /// It was refused; asked again at this time.
+    Refused { again: Instant, wait: Duration },
+}
+
+/// A session in the gauge of sessions.
+#[derive(Debug)]
+struct Counted(Arc<Meters>);
+
+impl Counted {
+    fn new(meters: &Arc<Meters>) -> Self {
+        meters.sessions.inc();
+        Self(Arc::clone(meters))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.sessions.dec();
+    }
+}
+
+impl Spec {
+    /// What the status calls it.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject(format!("filter {}", self.filter).into())
+    }
+}
+
+impl Shared {
+    /// Whether the broker has this session with its subscription.
+    pub(crate) fn is_subscribed(&self, spec: &Spec, link: &Link) -> bool {
+        link.accepted.session_present && self.config.subscribed.contains(&spec.client_id)
+    }
+
+    /// Notes what the broker said to a SUBSCRIBE.
+    pub(crate) fn note(&self, spec: &Spec, answer: &Result<u8, String>) {
+        let conditions = self.intake.conditions();
+        match answer {
+            Ok(qos) => {
+                if *qos == 0 && self.config.qos == QualityOfService::AtLeastOnce {
+                    warn!(filter = %spec.filter, "the broker grants QoS 0 only: messages may be lost");
+                }
+                self.config.subscribed.insert(&spec.client_id);
+                conditions.well(&spec.subject());
+            }
+            Err(why) => {
+                self.config.subscribed.remove(&spec.client_id);
+                conditions.unwell(&spec.subject(), why, spec.asked == Asked::Order);
+            }
+        }
+    }
+}
+
+impl Session {
+    /// A session over a fresh connection. `among`: the functions it is for.
+    pub(crate) fn new(shared: Shared, spec: Spec, link: Link, among: Option<Among>) -> Self {
+        let core = shared.intake.config();
+        let window = NonZeroUsize::new(core.lane_window).unwrap_or(NonZeroUsize::MIN);
+        let is_one_topic = spec.filter.is_exact() && shared.config.keeps_sessions();
+        let lane = shared.intake.lane(LaneOptions {
+            ordered: true,
+            // No id outlives its connection.
+            redelivers: false,
+            unmatched: if is_one_topic { Unmatched::Topic } else { Unmatched::Wildcard },
+            ..LaneOptions::new(spec.filter.text(), window)
+        });
+        let reading = Reading {
+            trim_channel_key: shared.config.trim_channel_key,
+            max_packet_bytes: shared.config.max_packet_bytes,
+            among,
+        };
+        Self {
+            shared,
+            spec,
+            reading,
+            link,
+            lane,
+            subscription: Subscription::Asked { wait: FIRST_REFUSED_WAIT },
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            overrun: false,
+            pending: Pending::new(),
+            loose: Pending::new(),
+            passed_over: PassedOver::default(),
+            loss_told: None,
+        }
+    }
+
+    /// Receives, calls and acknowledges until `stop`, or until draining begins.
+    ///
+    /// # Errors
+    /// The connection is lost, or an event was given back.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<Ended, SourceError> {
+        match self.serve(&stop).await {
+            Ok(()) => self.wind_down().await.map(|()| Ended::Asked),
+            Err(error) if matches!(self.subscription, Subscription::Asked { .. }) => {
+                self.shared.note(&self.spec, &Err(error.to_string()));
+                Ok(Ended::Refused)
+            }
+            Err(error) => {
+                // Where the connection still stands: what was acknowledged is to arrive.
+                self.link.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), SourceError> {
+        if self.shared.is_subscribed(&self.spec, &self.link) {
+            self.shared.intake.conditions().well(&self.spec.subject());
+            self.subscription =
+                Subscription::Granted { _counted: Counted::new(&self.shared.meters) };
+        } else {
+            self.subscribe(FIRST_REFUSED_WAIT).await?;
+        }
+        loop {
+            if self.overrun && self.waiting.is_empty() && self.pending.is_empty() {
+                let why = "the broker had sent more than there is room for: the rest comes again";
+                return Err(SourceError::Broken(why.to_owned()));
+            }
+            let head = match self.is_full() {
+                true => None,
+                false => self.waiting.front().map(|(_, message)| message.payload.len()),
+            };
+            let again = match self.subscription {
+                Subscription::Refused { again, wait } => Some((again, wait)),
+                Subscription::Granted { .. } | Subscription::Asked { .. } => None,
+            };
+            // Settling comes before receiving: it makes room at the broker.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = self.shared.intake.draining() => return Ok(()),
+                (origin, settled) = self.pending.next() => self.settle(origin, settled).await?,
+                (origin, settled) = self.loose.next() => self.settle_loose(origin, settled).await?,
+                slot = self.lane.slot(head.unwrap_or(0)), if head.is_some() => {
+                    let Some(slot) = slot else { return Ok(()) };
+                    if let Some((topic, message)) = self.waiting.pop_front() {
+                        self.waiting_bytes -= message.payload.len() + OVERHEAD;
+                        self.submit(slot, &topic, message);
+                    }
+                }
+                packet = self.link.next() => self.take(packet?).await?,
+                () = until(again.map(|(at, _)| at)) => {
+                    let wait = again.map_or(FIRST_REFUSED_WAIT, |(_, wait)| wait);
+                    self.subscribe(wait).await?;
+                }
+            }
+        }
+    }
+
+    async fn subscribe(&mut self, wait: Duration) -> Result<(), SourceError> {
+        self.subscription = Subscription::Asked { wait };
+        // If the connection has ended, its last words say why.
+        drop(self.link.client.subscribe(&self.spec.filter, self.shared.config.qos).await);
+        Ok(())
+    }
+
+    async fn take(&mut self, packet: Packet) -> Result<(), SourceError> {
+        match packet {
+            Packet::Publish(message) => self.receive(message).await,
+            Packet::SubAck(answer) => {
+                self.answered(&answer);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn answered(&mut self, answer: &Result<u8, String>) {
+        self.shared.note(&self.spec, answer);
+        let Subscription::Asked { wait } = self.subscription else { return };
+        self.subscription = match answer {
+            Ok(qos) => {
+                info!(filter = %self.spec.filter, client_id = self.spec.client_id, qos, "subscribed");
+                Subscription::Granted { _counted: Counted::new(&self.shared.meters) }
+            }
+            Err(_) => Subscription::Refused {
+                again: Instant::now() + wait,
+                wait: (wait * 2).min(LONGEST_REFUSED_WAIT),
+            },
+        };
+    }
+
+    async fn receive(&mut self, message: Received) -> Result<(), SourceError> {
+        if message.place.is_some() && self.has_no_room(&message) {
+            return Ok(());
+        }
+        let Some(topic) = std::str::from_utf8(&message.topic).ok().filter(|it| !it.is_empty())
+        else {
+            let why = "the broker sent a message without a valid topic";
+            return Err(SourceError::Broken(why.to_owned()));
+        };
+        if !self.spec.filter.is_exact() && self.shared.letter_topics.borrow().contains(topic) {
+            self.shared.meters.own_letters.inc();
+            return match message.place {
+                Some(place) => self.pass_over(place).await,
+                None => Ok(()),
+            };
+        }
+        let topic: Arc<str> = topic.into();
+        if message.place.is_some() {
+            self.waiting_bytes += message.payload.len() + OVERHEAD;
+            self.waiting.push_back((topic, message));
+            return Ok(());
+        }
+        match self.lane.try_slot(message.payload.len()) {
+            Some(slot) => self.submit(slot, &topic, message),
+            None => self.lose(),
+        }
+        Ok(())
+    }
+
+    /// Whether as many messages are unacknowledged as a well-behaved broker would send: so many are
+    /// repeated after a break, also those that were answered behind one that still waits.
+    fn is_full(&self) -> bool {
+        let unsettled = self.passed_over.submitted - self.passed_over.settled;
+        unsettled >= self.shared.config.receive_maximum.into()
+    }
+
+    /// Whether the message must be forgotten. One always has room.
+    fn has_no_room(&mut self, message: &Received) -> bool {
+        let bytes = self.waiting_bytes + message.payload.len() + OVERHEAD;
+        let room = self.shared.intake.config().buffer_bytes;
+        if !self.overrun && bytes > room && !self.waiting.is_empty() {
+            self.overrun = true;
+            warn!(
+                filter = %self.spec.filter, waiting = self.waiting.len(),
+                "the broker sends more than there is room for: the rest is taken over a new connection"
+            );
+        }
+        self.overrun
+    }
+
+    fn submit(&mut self, slot: connector_core::Slot, topic: &str, message: Received) {
+        let place = message.place;
+        let (event, reply_to) = self.reading.event(topic, message);
+        let settlement = slot.submit(event);
+        let origin = Origin { place, reply_to };
+        if place.is_some() {
+            self.passed_over.submitted += 1;
+            self.pending.track(origin, settlement);
+        } else {
+            self.loose.track(origin, settlement);
+        }
+    }
+
+    /// A message of QoS 0 that finds no room.
+    fn lose(&mut self) {
+        self.shared.meters.lost_full.inc();
+        if self.loss_told.is_none_or(|told| told.elapsed() >= LOSS_INTERVAL) {
+            self.loss_told = Some(Instant::now());
+            warn!(
+                filter = %self.spec.filter, lost = self.shared.meters.lost_full.get(),
+                "messages of QoS 0 are dropped: the functions do not keep up"
+            );
+        }
+    }
+
+    /// Has a message acknowledged uncalled, once everything received before it is.
+    async fn pass_over(&mut self, place: Place) -> Result<(), SourceError> {
+        let before = self.passed_over.submitted + self.waiting.len() as u64;
+        self.passed_over.places.push_back((before, place));
+        self.acknowledge_passed_over().await
+    }
+
+    async fn acknowledge_passed_over(&mut self) -> Result<(), SourceError> {
+        while let Some(&(before, place)) = self.passed_over.places.front()
+            && before <= self.passed_over.settled
+        {
+            self.passed_over.places.pop_front();
+            self.acknowledge(place).await?;
+        }
+        Ok(())
+    }
+
+    async fn acknowledge(&self, place: Place) -> Result<(), SourceError> {
+        let gone = |_| SourceError::Unreachable("the connection ended before a PUBACK".to_owned());
+        self.link.client.acknowledge(place).await.map_err(gone)
+    }
+
+    /// Acts on the verdict of the oldest unsettled message.
+    async fn settle(&mut self, origin: Origin, settled: Settled) -> Result<(), SourceError> {
+        if settled.verdict != Verdict::Done {
+            let why = "an event was given back: the broker sends it again over a new connection";
+            return Err(SourceError::Broken(why.to_owned()));
+        }
+        // In this order and over one connection: whoever sees the PUBACK has the answer.
+        self.reply(&origin, &settled).await?;
+        self.passed_over.settled += 1;
+        if let Some(place) = origin.place {
+            self.acknowledge(place).await?;
+        }
+        self.acknowledge_passed_over().await
+    }
+
+    async fn settle_loose(&mut self, origin: Origin, settled: Settled) -> Result<(), SourceError> {
+        if settled.verdict != Verdict::Done {
+            self.shared.meters.lost_released.inc();
+            return Ok(());
+        }
+        self.reply(&origin, &settled).await
+    }
+
+    async fn reply(&self, origin: &Origin, settled: &Settled) -> Result<(), SourceError> {
+        let (Some(to), Some(answer)) = (&origin.reply_to, &settled.reply) else { return Ok(()) };
+        self.shared.meters.replies.inc();
+        let gone = |_| SourceError::Unreachable("the connection ended before an answer".to_owned());
+        reply::publish(&self.link, to, answer).await.map_err(gone)
+    }
+
+    /// Ends in order: what waits is given back, what runs is awaited and acknowledged as far as
+    /// nothing before it was given back.
+    async fn wind_down(mut self) -> Result<(), SourceError> {
+        self.lane.end();
+        self.waiting.clear();
+        loop {
+            let is_settled = self.pending.halted() || self.pending.is_empty();
+            if is_settled && self.loose.is_empty() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                (origin, settled) = self.pending.next() => {
+                    // Nothing behind one that was given back is yielded.
+                    if settled.verdict == Verdict::Done {
+                        self.settle(origin, settled).await?;
+                    }
+                }
+                (origin, settled) = self.loose.next() => self.settle_loose(origin, settled).await?,
+                packet = self.link.next() => {
+                    // What still comes is not acknowledged; of QoS 0 it is lost.
+                    if let Packet::Publish(Received { place: None, .. }) = packet? {
+                        self.shared.meters.lost_released.inc();
+                    }
+                }
+            }
+        }
+        self.link.close().await;
+        Ok(())
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,321 @@
+//! All sessions of one run of the source: which there are to be, and who starts and ends them.
+//!
+//! Each filter has a session of its own. Those of the settings stay; one that nobody is mapped to
+//! is disconnected, and the broker queues for it. Those of annotations begin and end with them. A
+//! connection that breaks ends the run, because it is most often the broker that is gone; a filter
+//! that the broker refuses disturbs no other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector_core::Intake;
+use connector_core::dead_letter::Address;
+use connector_core::event::{Among, FunctionName};
+use connector_core::settings::UnmatchedPolicy;
+use connector_core::source::SourceError;
+use connector_core::topics::TopicMap;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::client::{Begin, Packet};
+use crate::config::MqttConfig;
+use crate::filter::{self, Filter};
+use crate::link::Link;
+use crate::meters::Meters;
+use crate::session::{
+    Asked, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, Session, Shared, Spec,
+};
+
+/// The functions that a session is for, live.
+type Askers = Arc<BTreeSet<FunctionName>>;
+
+/// What is to be, by what the settings and the annotations say now.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    /// To be connected; with the functions that ask, where annotations are what is consumed.
+    serving: Vec<(Spec, Option<Askers>)>,
+    /// To be disconnected while nobody is mapped.
+    held: Vec<Spec>,
+}
+
+/// The sessions of one run.
+pub(crate) struct Sessions {
+    shared: Shared,
+    letter_topics: watch::Sender<Arc<HashSet<String>>>,
+    running: HashMap<Spec, Running>,
+    tasks: JoinSet<(Spec, Result<Ended, SourceError>)>,
+    /// Filters that were refused by closing the connection, and when to try again.
+    refused: HashMap<Spec, (Instant, Duration)>,
+    /// The first connection, which proved the credentials.
+    first: Option<(Spec, Link)>,
+}
+
+/// A session whose task has not ended.
+struct Running {
+    stop: CancellationToken,
+    askers: Option<watch::Sender<Askers>>,
+}
+
+impl Plan {
+    fn of(config: &MqttConfig, map: &TopicMap, policy: UnmatchedPolicy) -> Self {
+        if config.filters.is_empty() {
+            return Self { serving: wishes(config, map), held: Vec::new() };
+        }
+        let asked: Vec<Filter> =
+            map.wishes().iter().filter_map(|wish| Filter::parse(&wish.item).ok()).collect();
+        let mut plan = Self::default();
+        for filter in &config.filters {
+            let seen = if config.trim_channel_key { filter.trimmed() } else { filter.clone() };
+            let is_mapped = asked.iter().any(|asked| asked.overlaps(&seen));
+            let spec = Spec {
+                filter: filter.clone(),
+                client_id: config.client_id_of(filter),
+                asked: Asked::Order,
+            };
+            // What the broker does not keep cannot be held: it is received only while mapped.
+            let is_held =
+                !is_mapped && (policy == UnmatchedPolicy::Hold || !config.keeps_sessions());
+            if is_held { plan.held.push(spec) } else { plan.serving.push((spec, None)) }
+        }
+        plan
+    }
+}
+
+/// A session for each filter that annotations ask for, with the functions it is for.
+///
+/// Each function is called through the sessions of its own items, so that sessions whose filters
+/// overlap call nobody twice; of its own items, those that another one covers are left out.
+fn wishes(config: &MqttConfig, map: &TopicMap) -> Vec<(Spec, Option<Askers>)> {
+    let mut items: BTreeMap<&FunctionName, Vec<Filter>> = BTreeMap::new();
+    for wish in map.wishes() {
+        let Ok(filter) = filter::annotation(&wish.item) else { continue };
+        for function in &*wish.functions {
+            items.entry(function).or_default().push(filter.clone());
+        }
+    }
+    let mut askers: BTreeMap<Filter, BTreeSet<FunctionName>> = BTreeMap::new();
+    for (function, filters) in items {
+        for (at, filter) in filters.iter().enumerate() {
+            let is_covered = filters.iter().enumerate().any(|(other, by)| {
+                other != at && by.covers(filter) && (!filter.covers(by) || other < at)
+            });
+            if !is_covered {
+                askers.entry(filter.clone()).or_default().insert(function.clone());
+            }
+        }
+    }
+    let spec = |(filter, askers): (Filter, _)| {
+        let client_id = config.client_id_of(&filter);
+        (Spec { filter, client_id, asked: Asked::Wish }, Some(Arc::new(askers)))
+    };
+    askers.into_iter().map(spec).collect()
+}
+
+impl Sessions {
+    /// Reaches the broker, proves the credentials, and has held sessions queue.
+    ///
+    /// # Errors
+    /// The broker is not reached, or refuses.
+    pub(crate) async fn connect(
+        config: Arc<MqttConfig>,
+        intake: Intake,
+    ) -> Result<Self, SourceError> {
+        let (letter_topics, letters) = watch::channel(Arc::default());
+        let meters = Meters::of(intake.metrics());
+        let shared = Shared { config, intake, meters, letter_topics: letters };
+        let mut sessions = Self {
+            shared,
+            letter_topics,
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+            refused: HashMap::new(),
+            first: None,
+        };
+        let plan = sessions.plan();
+        for spec in plan.serving.iter().map(|(spec, _)| spec).chain(&plan.held) {
+            if spec.asked == Asked::Order {
+                sessions.shared.intake.conditions().expect(&spec.subject());
+            }
+        }
+        for spec in &plan.held {
+            sessions.establish(spec).await?;
+        }
+        match plan.serving.first() {
+            Some((spec, _)) => sessions.first = Some((spec.clone(), sessions.open(spec).await?)),
+            None if plan.held.is_empty() => {
+                // Nothing to consume yet: only to know that the broker would take us.
+                let config = &sessions.shared.config;
+                let begin = Begin { client_id: &config.client_id(), clean: true };
+                Link::open(config, begin).await?.close().await;
+            }
+            None => {}
+        }
+        Ok(sessions)
+    }
+
+    /// Runs every session until draining begins, and then until all have ended.
+    ///
+    /// # Errors
+    /// A connection was lost.
+    pub(crate) async fn run(mut self) -> Result<(), SourceError> {
+        let mut topics = self.shared.intake.topics();
+        loop {
+            topics.borrow_and_update();
+            self.reconcile().await?;
+            let again = self.refused.values().map(|&(at, _)| at).min();
+            tokio::select! {
+                biased;
+                () = self.shared.intake.draining() => break,
+                Some(ended) = self.tasks.join_next() => {
+                    let (spec, ended) = ended.map_err(|error| {
+                        SourceError::Broken(format!("a session's task failed: {error}"))
+                    })?;
+                    self.ended(spec, ended?).await;
+                }
+                changed = topics.changed() => {
+                    // The sender lives as long as the process.
+                    drop(changed);
+                }
+                () = until(again) => {}
+            }
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok((_, Err(error))) = ended {
+                debug!(%error, "a connection was lost while draining");
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&self) -> Plan {
+        let map = Arc::clone(&self.shared.intake.topics().borrow());
+        let core = self.shared.intake.config();
+        let address = |address: &Address| match address {
+            Address::Broker(topic) => Some(topic.clone()),
+            _ => None,
+        };
+        let of_functions =
+            map.mappings().filter_map(|it| it.dead_letter.as_ref().and_then(address));
+        let letters = of_functions.chain(address(&core.dead_letter)).collect();
+        self.letter_topics.send_replace(Arc::new(letters));
+        Plan::of(&self.shared.config, &map, core.unmatched)
+    }
+
+    /// Starts what is to run and does not, and asks to end what runs and is not to.
+    async fn reconcile(&mut self) -> Result<(), SourceError> {
+        let plan = self.plan();
+        let conditions = self.shared.intake.conditions();
+        self.refused.retain(|spec, _| {
+            let is_planned = plan.serving.iter().any(|(planned, _)| planned == spec);
+            if !is_planned && spec.asked == Asked::Wish {
+                conditions.forget(&spec.subject());
+            }
+            is_planned
+        });
+        for (spec, running) in &self.running {
+            match plan.serving.iter().find(|(planned, _)| planned == spec) {
+                None => running.stop.cancel(),
+                Some((_, Some(askers))) => {
+                    if let Some(tell) = &running.askers {
+                        tell.send_replace(Arc::clone(askers));
+                    }
+                }
+                Some((_, None)) => {}
+            }
+        }
+        for (spec, askers) in plan.serving {
+            let not_yet = self.refused.get(&spec).is_some_and(|&(at, _)| at > Instant::now());
+            if !self.running.contains_key(&spec) && !not_yet {
+                self.start(spec, askers).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self, spec: Spec, askers: Option<Askers>) -> Result<(), SourceError> {
+        let link = match self.first.take() {
+            Some((of, link)) if of == spec => link,
+            _ => self.open(&spec).await?,
+        };
+        let stop = CancellationToken::new();
+        let (tell, among) = match askers {
+            None => (None, None),
+            Some(askers) => {
+                let (tell, askers) = watch::channel(askers);
+                let among = Among::new(move |function| askers.borrow().contains(function));
+                (Some(tell), Some(among))
+            }
+        };
+        let session = Session::new(self.shared.clone(), spec.clone(), link, among);
+        self.running.insert(spec.clone(), Running { stop: stop.clone(), askers: tell });
+        self.tasks.spawn(async move { (spec, session.run(stop).await) });
+        Ok(())
+    }
+
+    async fn ended(&mut self, spec: Spec, ended: Ended) {
+        self.running.remove(&spec);
+        match ended {
+            Ended::Refused => {
+                let wait = self.refused.get(&spec).map_or(FIRST_REFUSED_WAIT, |&(_, wait)| wait);
+                let next = (wait * 2).min(LONGEST_REFUSED_WAIT);
+                self.refused.insert(spec, (Instant::now() + wait, next));
+            }
+            Ended::Asked if spec.asked == Asked::Wish && !self.shared.intake.is_draining() => {
+                self.shared.intake.conditions().forget(&spec.subject());
+                self.wipe(&spec).await;
+            }
+            Ended::Asked => {}
+        }
+    }
+
+    /// Has the broker forget a session that nobody asks for any more.
+    async fn wipe(&self, spec: &Spec) {
+        let config = &self.shared.config;
+        config.subscribed.remove(&spec.client_id);
+        match Link::open(config, Begin { client_id: &spec.client_id, clean: true }).await {
+            Ok(link) => link.close().await,
+            Err(error) => warn!(
+                filter = %spec.filter, client_id = spec.client_id, %error,
+                "the session could not be ended: the broker keeps it until it expires"
+            ),
+        }
+    }
+
+    async fn open(&self, spec: &Spec) -> Result<Link, SourceError> {
+        let config = &self.shared.config;
+        Link::open(config, Begin { client_id: &spec.client_id, clean: config.clean }).await
+    }
+
+    /// Makes sure that the broker queues for a session that is not connected.
+    async fn establish(&self, spec: &Spec) -> Result<(), SourceError> {
+        let Shared { config, intake, .. } = &self.shared;
+        let mut link = self.open(spec).await?;
+        if config.keeps_sessions() && !self.shared.is_subscribed(spec, &link) {
+            drop(link.client.subscribe(&spec.filter, config.qos).await);
+            let answer = loop {
+                match link.next().await {
+                    Ok(Packet::SubAck(answer)) => break answer,
+                    // What comes already is not acknowledged, so it comes again.
+                    Ok(_) => {}
+                    Err(error) => break Err(error.to_string()),
+                }
+            };
+            self.shared.note(spec, &answer);
+        } else {
+            intake.conditions().well(&spec.subject());
+        }
+        link.close().await;
+        Ok(())
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
