@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-brokers=(kafka)
+brokers=(elasticmq kafka)
 started=()
 stop_brokers() {
   for broker in ${started[@]+"${started[@]}"}; do

@@ -14,7 +14,7 @@ use crate::conditions::Subject;
 use crate::dispatch::Dispatcher;
 use crate::event::{Event, FunctionName};
 use crate::headers::{compose, with_attempt};
-use crate::lane::LaneShared;
+use crate::lane::Work;
 use crate::metrics::Called;
 use crate::source::Letterbox;
 
@@ -76,6 +76,17 @@ impl Letter {
     }
 }
 
+/// What one attempt to store a letter came to.
+enum Attempt {
+    Stored,
+    Failed {
+        subject: Subject,
+        why: String,
+    },
+    /// The drain deadline has passed.
+    Cut,
+}
+
 /// Opens the letterbox of an address at the source's broker.
 pub(crate) type Open = Box<dyn Fn(&str) -> Result<Arc<dyn Letterbox>, String> + Send + Sync>;
 
@@ -93,52 +104,83 @@ impl Letters {
         drop(self.open.set(open));
     }
 
-    /// Stores a letter, and tries again until it is stored. `false`: the lane ended first.
+    /// Stores a letter, and tries again until it is stored. `false`: the lane, or the event's
+    /// lease, ended first.
     ///
     /// A store that runs when the lane ends is not cut before the drain deadline.
     pub(crate) async fn store(
         &self,
         dispatcher: &Dispatcher,
-        lane: &LaneShared,
+        work: &Work,
         address: &Address,
         letter: &Letter,
     ) -> bool {
-        let (subject, to) = match address {
-            Address::Broker(to) => (Subject(format!("dead letters to {to}").into()), to.clone()),
-            Address::Function(to) => {
-                (Subject(format!("dead letters to {to}").into()), to.to_string())
-            }
-            // Callers decide about these two before there is a letter.
-            Address::Drop | Address::Hold => return false,
-        };
         let mut wait = Duration::from_secs(1);
         loop {
-            let stored = tokio::select! {
-                biased;
-                () = dispatcher.cut.cancelled() => return false,
-                stored = Box::pin(self.store_once(dispatcher, address, letter)) => stored,
-            };
-            match stored {
-                Ok(()) => {
-                    dispatcher.conditions.well(&subject);
-                    let function = letter.function.as_ref().map_or("-", FunctionName::as_str);
-                    dispatcher.metrics.dead_lettered(function, letter.reason);
-                    error!(
-                        topic = &*letter.event.topic, function, event.id = %letter.event.id,
-                        attempts = letter.attempts, error = letter.error, to,
-                        "dead-lettered: {}", letter.reason
-                    );
-                    return true;
+            match self.attempt(dispatcher, address, letter).await {
+                Attempt::Stored => return true,
+                Attempt::Cut => return false,
+                Attempt::Failed { subject, why } => {
+                    dispatcher.conditions.unwell(&subject, &why, true);
                 }
-                Err(why) => dispatcher.conditions.unwell(&subject, &why, true),
             }
             tokio::select! {
                 biased;
-                () = lane.ended.cancelled() => return false,
+                () = work.over() => return false,
                 () = tokio::time::sleep(wait) => {}
             }
             wait = (wait * 2).min(dispatcher.config.retry.max_wait().max(Duration::from_secs(1)));
         }
+    }
+
+    /// Stores a letter if its destination takes it now. `false`: it did not; what becomes of the
+    /// event is the broker's to decide, so the process stays ready.
+    pub(crate) async fn try_store(
+        &self,
+        dispatcher: &Dispatcher,
+        address: &Address,
+        letter: &Letter,
+    ) -> bool {
+        match self.attempt(dispatcher, address, letter).await {
+            Attempt::Stored => true,
+            Attempt::Cut => false,
+            Attempt::Failed { subject, why } => {
+                dispatcher.conditions.unwell(&subject, &why, false);
+                false
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        dispatcher: &Dispatcher,
+        address: &Address,
+        letter: &Letter,
+    ) -> Attempt {
+        let to = match address {
+            Address::Broker(to) => to.clone(),
+            Address::Function(to) => to.to_string(),
+            // Callers decide about these two before there is a letter.
+            Address::Drop | Address::Hold => return Attempt::Cut,
+        };
+        let subject = Subject(format!("dead letters to {to}").into());
+        let stored = tokio::select! {
+            biased;
+            () = dispatcher.cut.cancelled() => return Attempt::Cut,
+            stored = Box::pin(self.store_once(dispatcher, address, letter)) => stored,
+        };
+        if let Err(why) = stored {
+            return Attempt::Failed { subject, why };
+        }
+        dispatcher.conditions.well(&subject);
+        let function = letter.function.as_ref().map_or("-", FunctionName::as_str);
+        dispatcher.metrics.dead_lettered(function, letter.reason);
+        error!(
+            topic = &*letter.event.topic, function, event.id = %letter.event.id,
+            attempts = letter.attempts, error = letter.error, to,
+            "dead-lettered: {}", letter.reason
+        );
+        Attempt::Stored
     }
 
     async fn store_once(

@@ -28,7 +28,7 @@ use crate::gateway::Progress;
 use crate::headers::HeaderRules;
 use crate::hold::Holds;
 use crate::invoke::Invoker;
-use crate::lane::{Reply, Settled, Unmatched, Verdict, Work};
+use crate::lane::{LaneShared, Reply, Settled, Unmatched, Verdict, Work};
 use crate::metrics::{Came, Metrics};
 use crate::order::{Entry, Keys, Turn};
 use crate::pairs::{Outcome, PairMemory, Pins};
@@ -83,7 +83,17 @@ impl Judgement {
 /// event of the key go.
 pub(crate) struct HeldTurn {
     dispatcher: Arc<Dispatcher>,
+    lane: Arc<LaneShared>,
     turn: Option<Turn>,
+}
+
+impl HeldTurn {
+    /// Releases what waits behind it in its lane, un-called, and ends.
+    pub(crate) fn close(self) {
+        if let Some(turn) = &self.turn {
+            turn.close(&self.lane);
+        }
+    }
 }
 
 impl std::fmt::Debug for HeldTurn {
@@ -108,7 +118,7 @@ impl Dispatcher {
                 Entry::Now(work, turn) => self.begin(work, Some(turn)),
                 Entry::Taken => {}
             },
-            None if work.lane.ended.is_cancelled() => drop(work),
+            None if work.is_over() => drop(work),
             None => self.begin(work, None),
         }
     }
@@ -127,14 +137,15 @@ impl Dispatcher {
             turn.close(&work.lane);
         }
         let keeps_turn = work.lane.options.turn_until_settled && !released;
-        let mut held = turn.map(|turn| HeldTurn { dispatcher: self, turn: Some(turn) });
+        let lane = Arc::clone(&work.lane);
+        let mut held = turn.map(|turn| HeldTurn { dispatcher: self, lane, turn: Some(turn) });
         let Judgement { verdict, came, reply, pins } = judgement;
         let turn = if keeps_turn { held.take() } else { None };
-        work.settle(came, Settled { verdict, reply, _pins: pins, _turn: turn });
+        work.settle(came, Settled { verdict, reply, _pins: pins, turn });
         drop(held);
     }
 
-    /// Releases whatever waits for its turn in lanes that have ended.
+    /// Releases whatever waits for its turn in lanes that have ended or on leases that have.
     pub(crate) fn leave(&self) {
         self.keys.leave();
     }
@@ -148,7 +159,7 @@ impl Dispatcher {
                     None => continue,
                 }
             }
-            let carrier = Carrier::new(self, work, functions.len());
+            let carrier = Carrier::new(self, work, functions.len() == 1);
             let carried = match &*functions {
                 [one] => vec![carrier.carry(one).await],
                 many => join_all(many.iter().map(|one| carrier.carry(one))).await,
@@ -180,7 +191,7 @@ impl Dispatcher {
         if !self.functions_of(work).is_empty() {
             return None;
         }
-        let ended = work.lane.ended.cancelled();
+        let ended = work.over();
         // A tick is for the function whose schedule made it: without the function there is none.
         let whole_topic = work.lane.options.unmatched == Unmatched::Topic;
         let holds = self.config.unmatched == UnmatchedPolicy::Hold && whole_topic;
@@ -234,7 +245,7 @@ impl Dispatcher {
                 self.metrics.dropped("-", "unmatched");
                 Judgement::done(Came::Dropped)
             }
-            address => match self.letters.store(self, &work.lane, address, &letter).await {
+            address => match self.letters.store(self, work, address, &letter).await {
                 true => Judgement::done(Came::DeadLettered),
                 false => Judgement::release(None),
             },

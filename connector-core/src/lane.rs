@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Held, LaneBytes};
 use crate::conditions::Conditions;
+use crate::dead_letter::Address;
 use crate::dispatch::{Dispatcher, HeldTurn};
 use crate::event::{Event, FunctionName};
 use crate::gateway::Progress;
@@ -56,14 +57,23 @@ pub struct Settled {
     pub reply: Option<Reply>,
     /// Kept for its drop, which says that the event is settled.
     pub(crate) _pins: Pins,
-    pub(crate) _turn: Option<HeldTurn>,
+    pub(crate) turn: Option<HeldTurn>,
 }
 
 impl Settled {
     /// What a lost or silent verdict reads as.
     pub(crate) fn silence() -> Self {
         let verdict = Verdict::Release { after: None };
-        Self { verdict, reply: None, _pins: Pins::default(), _turn: None }
+        Self { verdict, reply: None, _pins: Pins::default(), turn: None }
+    }
+
+    /// Says that the broker has not taken the settlement and that it cannot be told again: the
+    /// place has become void. Where the next event of the key waits for the settlement, it and
+    /// those behind it are released un-called, since this one will be delivered before them.
+    pub fn unsettled(mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.close();
+        }
     }
 }
 
@@ -108,8 +118,11 @@ pub struct LaneOptions {
     /// What an event that no function is mapped to means: see [`Unmatched`].
     pub unmatched: Unmatched,
     /// A wait before the next attempt is stored in the broker, by releasing with that wait, where
-    /// no other function is mapped: one that answers well must not be called again elsewhere.
+    /// a single function is mapped. An event of several functions waits here: one of them may have
+    /// answered well, or be about to, and must not be called by whoever gets the event next.
     pub stores_waits: bool,
+    /// What the broker itself does with an event that keeps coming back.
+    pub redrive: Option<Redrive>,
     /// The next event of a key is called only once this one's [`Settled`] has been dropped, that
     /// is, once the broker has taken the settlement.
     pub turn_until_settled: bool,
@@ -127,9 +140,23 @@ impl LaneOptions {
             redelivers: true,
             unmatched: Unmatched::Topic,
             stores_waits: false,
+            redrive: None,
             turn_until_settled: false,
         }
     }
+}
+
+/// A broker's own rule about events that keep coming back: after so many deliveries it moves them
+/// to a dead-letter place of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redrive {
+    /// The number of deliveries after which the broker moves an event. No function is called more
+    /// often for one event, whatever the retry settings say.
+    pub deliveries: u32,
+    /// Where letters go that neither an annotation nor a setting has an address for. If storing
+    /// fails there and the lane stores waits, the event is given back to the broker, whose rule
+    /// then takes its course.
+    pub address: Option<Address>,
 }
 
 /// What it means that nobody is mapped to an event's topic.
@@ -316,18 +343,56 @@ pub struct Slot {
 impl Slot {
     /// Hands the event in. The settlement resolves to its verdict, whatever happens.
     #[must_use = "an event whose settlement is dropped can never be settled"]
-    pub fn submit(mut self, event: Event) -> Settlement {
+    pub fn submit(self, event: Event) -> Settlement {
+        self.hand_in(event, None)
+    }
+
+    /// Hands in an event that the broker only lends. The lease can end before the verdict.
+    #[must_use = "an event whose settlement is dropped can never be settled"]
+    pub fn submit_lent(self, event: Event) -> (Settlement, Loan) {
+        let revoked = CancellationToken::new();
+        let dispatcher = Arc::clone(&self.intake.0.dispatcher);
+        let settlement = self.hand_in(event, Some(revoked.clone()));
+        (settlement, Loan { revoked, dispatcher })
+    }
+
+    fn hand_in(mut self, event: Event, revoked: Option<CancellationToken>) -> Settlement {
         self.held.resize(event.payload.len());
         let (tell, hear) = oneshot::channel();
         self.intake.0.metrics.received();
         self.intake.0.dispatcher.accept(Work {
             event: Arc::new(event),
             lane: self.lane,
+            revoked,
             place: Some(Occupied { _permit: self.permit, _held: self.held }),
             tell: Some(tell),
             metrics: Arc::clone(&self.intake.0.metrics),
         });
         Settlement(hear)
+    }
+}
+
+/// The right to have a lent event called. It lasts until it is [revoked](Self::revoke).
+pub struct Loan {
+    revoked: CancellationToken,
+    dispatcher: Arc<Dispatcher>,
+}
+
+impl Loan {
+    /// Says that the broker no longer lends the event: no call of it may begin any more. If it
+    /// waits, it is released now, and with it whatever of the lane waits behind it for the same
+    /// key. A call that runs goes on, and what it comes to is remembered.
+    pub fn revoke(&self) {
+        if !self.revoked.is_cancelled() {
+            self.revoked.cancel();
+            self.dispatcher.leave();
+        }
+    }
+}
+
+impl std::fmt::Debug for Loan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loan").field("revoked", &self.revoked.is_cancelled()).finish()
     }
 }
 
@@ -361,6 +426,8 @@ impl Future for Settlement {
 pub(crate) struct Work {
     pub(crate) event: Arc<Event>,
     pub(crate) lane: Arc<LaneShared>,
+    /// Cancelled when the broker no longer lends the event.
+    revoked: Option<CancellationToken>,
     place: Option<Occupied>,
     tell: Option<oneshot::Sender<Settled>>,
     metrics: Arc<Metrics>,
@@ -373,6 +440,27 @@ struct Occupied {
 }
 
 impl Work {
+    /// Whether the broker no longer lends the event.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.revoked.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// Whether no call may begin any more: the lane has ended, or the event's lease has.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lane.ended.is_cancelled() || self.is_revoked()
+    }
+
+    /// Resolves when no call may begin any more.
+    pub(crate) async fn over(&self) {
+        match &self.revoked {
+            None => self.lane.ended.cancelled().await,
+            Some(revoked) => tokio::select! {
+                () = self.lane.ended.cancelled() => {}
+                () = revoked.cancelled() => {}
+            },
+        }
+    }
+
     /// Gives the verdict and frees the slot.
     pub(crate) fn settle(mut self, came: Came, settled: Settled) {
         self.tell(came, settled);

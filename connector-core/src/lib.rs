@@ -53,6 +53,6 @@ pub mod supervisor;
 pub mod topics;
 
 pub use event::{Attribute, Event, EventId, FunctionName, OrderKey};
-pub use lane::{Intake, Lane, LaneOptions, Settled, Settlement, Slot, Verdict};
+pub use lane::{Intake, Lane, LaneOptions, Loan, Redrive, Settled, Settlement, Slot, Verdict};
 pub use pending::{AnyOrder, InOrder, Pending};
 pub use source::{Source, SourceError};

@@ -32,7 +32,7 @@ impl Keys {
         let released = {
             let mut keys = self.lock();
             // Looked at under the lock: `leave` cannot have passed by between look and queue.
-            if work.lane.ended.is_cancelled() || work.lane.closed.contains(&key) {
+            if work.is_over() || work.lane.closed.contains(&key) {
                 work
             } else if let Some(waiting) = keys.get_mut(&key) {
                 waiting.push_back(work);
@@ -46,14 +46,28 @@ impl Keys {
         Entry::Taken
     }
 
-    /// Releases every waiting event of lanes that have ended.
+    /// Releases every waiting event of lanes that have ended, and every one whose lease has, with
+    /// those that wait behind it in the same lane.
     pub(crate) fn leave(&self) {
         let mut released = Vec::new();
         for waiting in self.lock().values_mut() {
-            let (gone, stay): (VecDeque<Work>, _) =
-                waiting.drain(..).partition(|w| w.lane.ended.is_cancelled());
+            if !waiting.iter().any(Work::is_over) {
+                continue;
+            }
+            let mut stay = VecDeque::with_capacity(waiting.len());
+            let mut closed: Vec<Arc<LaneShared>> = Vec::new();
+            for work in waiting.drain(..) {
+                if work.is_revoked() {
+                    closed.push(Arc::clone(&work.lane));
+                }
+                let behind = closed.iter().any(|lane| Arc::ptr_eq(lane, &work.lane));
+                if behind || work.is_over() {
+                    released.push(work);
+                } else {
+                    stay.push_back(work);
+                }
+            }
             *waiting = stay;
-            released.extend(gone);
         }
         // Verdicts are given outside the lock.
         drop(released);

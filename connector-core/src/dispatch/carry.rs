@@ -50,15 +50,21 @@ impl Carried {
 
 /// Why a wait was broken off.
 enum Broken {
-    LaneEnded,
+    /// The lane, or the event's lease, has ended.
+    Over,
     Unmapped,
+    /// The event goes back to the broker, which has a rule for it.
+    GivenBack {
+        after: Duration,
+    },
 }
 
 impl From<Broken> for Carried {
     fn from(broken: Broken) -> Self {
         match broken {
-            Broken::LaneEnded => Self::Released { after: None },
+            Broken::Over => Self::Released { after: None },
             Broken::Unmapped => Self::Unmapped,
+            Broken::GivenBack { after } => Self::Released { after: Some(after) },
         }
     }
 }
@@ -67,9 +73,10 @@ impl From<Broken> for Carried {
 pub(super) struct Carrier<'a> {
     dispatcher: &'a Dispatcher,
     work: &'a Work,
-    /// No other function is mapped: the event may be given back to wait in the broker. With others,
-    /// one that answers well, now or later, would be called again where it is delivered next.
-    alone: bool,
+    /// A wait may be stored in the broker: see [`LaneOptions::stores_waits`].
+    ///
+    /// [`LaneOptions::stores_waits`]: crate::LaneOptions::stores_waits
+    stores_waits: bool,
 }
 
 /// What is known of the calls made for one (event, function) in this delivery.
@@ -101,8 +108,11 @@ enum Next {
 }
 
 impl<'a> Carrier<'a> {
-    pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work, functions: usize) -> Self {
-        Self { dispatcher, work, alone: functions == 1 }
+    /// `alone`: the event has only one function.
+    pub(super) fn new(dispatcher: &'a Dispatcher, work: &'a Work, alone: bool) -> Self {
+        let stores = work.lane.options.stores_waits && !work.event.last_delivery;
+        let stores_waits = alone && stores;
+        Self { dispatcher, work, stores_waits }
     }
 
     pub(super) async fn carry(&self, mapping: &Mapping) -> Carried {
@@ -217,7 +227,7 @@ impl<'a> Carrier<'a> {
         }
         let permit = self.or_broken(name, function.gate.enter(&dispatcher.running)).await?;
         let held = !tries && dispatcher.holds.of(&self.work.event.topic, name).is_some();
-        let stale = held || !dispatcher.platform.is_up() || self.work.lane.ended.is_cancelled();
+        let stale = held || !dispatcher.platform.is_up() || self.work.is_over();
         Ok((!stale).then_some(permit))
     }
 
@@ -317,7 +327,7 @@ impl<'a> Carrier<'a> {
                     return Ok(Next::Again);
                 }
                 let retries = self.calls_known(calls.made).saturating_sub(1);
-                if !mapping.retry.allows(retries) {
+                if !mapping.retry.allows(retries) || self.is_last(retries) {
                     return Ok(Next::Bury {
                         reason: "exhausted",
                         reply: self.failed_reply(answer),
@@ -330,8 +340,7 @@ impl<'a> Carrier<'a> {
                         attempt = calls.made, error = why, wait = ?wait, "will be tried again"
                     );
                 }
-                let stores = self.work.lane.options.stores_waits && !event.last_delivery;
-                if stores && self.alone {
+                if self.stores_waits {
                     return Ok(Next::End(Carried::Released { after: Some(wait) }));
                 }
                 self.or_broken(name, tokio::time::sleep(wait)).await?;
@@ -352,6 +361,12 @@ impl<'a> Carrier<'a> {
         made.saturating_add(deliveries_before)
     }
 
+    /// Whether the broker would move the event away rather than deliver it once more.
+    fn is_last(&self, retries: u32) -> bool {
+        let redrive = self.work.lane.options.redrive.as_ref();
+        redrive.is_some_and(|redrive| retries.saturating_add(1) >= redrive.deliveries)
+    }
+
     /// Stores or drops the event's letter. `None`: the topic is held instead.
     async fn bury(
         &self,
@@ -362,7 +377,10 @@ impl<'a> Carrier<'a> {
     ) -> Result<Option<Outcome>, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let name = &function.name;
-        let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);
+        let redrive = self.work.lane.options.redrive.as_ref().and_then(|it| it.address.as_ref());
+        let redrive = redrive.filter(|_| mapping.dead_letter.is_none());
+        let address =
+            mapping.dead_letter.as_ref().or(redrive).unwrap_or(&dispatcher.config.dead_letter);
         let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, Mends::GoodAnswer, why);
         let (letters, limit) = (function.letters_in_a_row(), dispatcher.config.dead_letter_limit);
         match address {
@@ -399,8 +417,13 @@ impl<'a> Carrier<'a> {
             first: calls.first.unwrap_or(now),
             last: now,
         };
-        if !dispatcher.letters.store(dispatcher, &self.work.lane, address, &letter).await {
-            return Err(Broken::LaneEnded);
+        if redrive.is_some() && self.stores_waits {
+            if !dispatcher.letters.try_store(dispatcher, address, &letter).await {
+                let wait = mapping.retry.wait(self.calls_known(calls.made), None, &mut rand::rng());
+                return Err(Broken::GivenBack { after: wait });
+            }
+        } else if !dispatcher.letters.store(dispatcher, self.work, address, &letter).await {
+            return Err(Broken::Over);
         }
         function.letter();
         Ok(Some(Outcome::DeadLettered))
@@ -432,7 +455,7 @@ impl<'a> Carrier<'a> {
             first: now,
             last: now,
         };
-        let stored = dispatcher.letters.store(dispatcher, &self.work.lane, address, &letter).await;
+        let stored = dispatcher.letters.store(dispatcher, self.work, address, &letter).await;
         stored.then_some(Outcome::DeadLettered)
     }
 
@@ -444,7 +467,7 @@ impl<'a> Carrier<'a> {
     ) -> Result<T, Broken> {
         tokio::select! {
             biased;
-            () = self.work.lane.ended.cancelled() => Err(Broken::LaneEnded),
+            () = self.work.over() => Err(Broken::Over),
             waited = wait => Ok(waited),
             () = self.unmapped(function) => Err(Broken::Unmapped),
         }

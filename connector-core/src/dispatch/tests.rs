@@ -6,6 +6,7 @@
 mod bench;
 mod calls;
 mod gateway;
+mod lent;
 mod letters;
 mod order;
 mod platform;

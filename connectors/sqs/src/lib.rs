@@ -1,1 +1,65 @@
 //! Calls OpenFaaS functions with the messages of Amazon SQS queues.
+//!
+//! SQS lends messages: a received one is hidden from others for a while, its lease, and comes back
+//! unless it is deleted. Each queue is a lane: it is received from ([`receive`]) as far as there
+//! are slots, the leases of what is being worked on are extended ([`lease`]), and what was answered
+//! well is deleted ([`settle`]). Which queues there are, a [`session`] follows; what a queue's name,
+//! URL or ARN means is in [`queue`].
+
+use std::sync::Arc;
+
+use connector_core::Intake;
+use connector_core::source::{Letterbox, Source, SourceError};
+use connector_core::topics::Pattern;
+
+mod account;
+mod api;
+mod config;
+mod consume;
+mod dead_letter;
+mod lease;
+mod message;
+mod meters;
+mod queue;
+mod receive;
+mod session;
+mod settle;
+mod trouble;
+
+pub use config::SqsConfig;
+
+/// The broker side of the SQS connector.
+pub struct Sqs(session::Session);
+
+impl Source for Sqs {
+    const KIND: &'static str = "sqs";
+    const ATTRIBUTE_PREFIX: &'static str = "X-SQS-";
+    const OWN_HEADERS: &'static [&'static str] = &message::OWN_HEADERS;
+    const LETTER_SCHEME: Option<&'static str> = Some("queue");
+    const DEFAULTS: &'static [(&'static str, &'static str)] =
+        &[("upstream_timeout", "30s"), ("content_type", "text/plain")];
+
+    type Config = SqsConfig;
+
+    fn pattern(item: &str) -> Result<Pattern, String> {
+        let queue: queue::QueueRef = item.parse()?;
+        Ok(Pattern::Exact(queue.name().into()))
+    }
+
+    async fn connect(config: Arc<SqsConfig>, intake: Intake) -> Result<Self, SourceError> {
+        session::Session::connect(config, intake).await.map(Self)
+    }
+
+    async fn run(self) -> Result<(), SourceError> {
+        self.0.run().await
+    }
+
+    fn letterbox(
+        config: &Arc<SqsConfig>,
+        _: &Intake,
+        address: &str,
+    ) -> Result<Arc<dyn Letterbox>, String> {
+        let queue = address.parse()?;
+        Ok(Arc::new(dead_letter::LetterQueue::new(Arc::clone(config), queue)))
+    }
+}

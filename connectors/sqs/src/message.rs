@@ -1,0 +1,179 @@
+//! From a received message to an event.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
+use bytes::Bytes;
+use connector_core::{Attribute, Event, EventId, OrderKey};
+use http::HeaderName;
+
+const MESSAGE_ID: &str = "x-sqs-message-id";
+const QUEUE_URL: &str = "x-sqs-queue-url";
+const RECEIVE_COUNT: &str = "x-sqs-receive-count";
+const GROUP: &str = "x-sqs-group";
+
+/// What functions are told about a delivery; no attribute of a message poses as one of these.
+pub(crate) const OWN_HEADERS: [&str; 4] = [MESSAGE_ID, QUEUE_URL, RECEIVE_COUNT, GROUP];
+
+/// The types of those attributes of a message that are not plain `String`s, by name.
+pub(crate) type DataTypes = HashMap<String, String>;
+
+/// What the events of one queue have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) topic: Arc<str>,
+    pub(crate) url: Arc<str>,
+}
+
+/// A message, taken apart.
+pub(crate) struct Received {
+    /// What identifies the message, whoever receives it and how often.
+    pub(crate) id: String,
+    /// What identifies this receipt of it.
+    pub(crate) handle: String,
+    pub(crate) event: Event,
+    /// `None`: all attributes are plain.
+    pub(crate) types: Option<DataTypes>,
+}
+
+impl Origin {
+    /// Takes a message apart. `None`: it has no id or no handle, which SQS never does.
+    pub(crate) fn take(&self, message: Message) -> Option<Received> {
+        let (id, handle) = (message.message_id?, message.receipt_handle?);
+        let body = Bytes::from(message.body.unwrap_or_default());
+        let mut event =
+            Event::new(EventId::new(format!("sqs:{id}")), Arc::clone(&self.topic), body);
+        let mut system = message.attributes.unwrap_or_default();
+
+        event.headers.push((name(MESSAGE_ID), Bytes::from(id.clone())));
+        event.headers.push((name(QUEUE_URL), Bytes::copy_from_slice(self.url.as_bytes())));
+        if let Some(count) = system.remove(&MessageSystemAttributeName::ApproximateReceiveCount) {
+            event.delivery_count = count.parse().ok();
+            event.headers.push((name(RECEIVE_COUNT), Bytes::from(count)));
+        }
+        if let Some(group) = system.remove(&MessageSystemAttributeName::MessageGroupId) {
+            // Standard queues may have groups too, but promise them no order.
+            if self.topic.ends_with(".fifo") {
+                event.order_key = Some(OrderKey::with(&self.url, None, group.as_bytes()));
+            }
+            let group = Bytes::from(group);
+            event.headers.push((name(GROUP), group.clone()));
+            event.key = Some(group);
+        }
+        let sent = system.remove(&MessageSystemAttributeName::SentTimestamp);
+        event.occurred_at = sent
+            .and_then(|millis| millis.parse().ok())
+            .map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+
+        let types = attributes(message.message_attributes.unwrap_or_default(), &mut event);
+        Some(Received { id, handle, event, types })
+    }
+}
+
+fn attributes(
+    attributes: HashMap<String, MessageAttributeValue>,
+    event: &mut Event,
+) -> Option<DataTypes> {
+    let mut types = DataTypes::new();
+    let mut attributes: Vec<_> = attributes.into_iter().collect();
+    // The same on every delivery.
+    attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, value) in attributes {
+        let data_type = value.data_type;
+        if data_type != "String" {
+            types.insert(name.clone(), data_type);
+        }
+        let value = match (value.string_value, value.binary_value) {
+            (Some(text), _) => Some(Bytes::from(text)),
+            (None, Some(bytes)) => Some(Bytes::from(bytes.into_inner())),
+            (None, None) => None,
+        };
+        if name.eq_ignore_ascii_case("content-type") {
+            event.content_type.clone_from(&value);
+        }
+        event.attributes.push(Attribute { name: Bytes::from(name), value });
+    }
+    Some(types).filter(|types| !types.is_empty())
+}
+
+fn name(name: &'static str) -> HeaderName {
+    HeaderName::from_static(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::primitives::Blob;
+
+    use super::*;
+
+    fn origin(name: &str) -> Origin {
+        Origin { topic: name.into(), url: format!("http://sqs:9324/1/{name}").into() }
+    }
+
+    fn message() -> aws_sdk_sqs::types::builders::MessageBuilder {
+        Message::builder()
+            .message_id("m-1")
+            .receipt_handle("r-1")
+            .body("héllo")
+            .attributes(MessageSystemAttributeName::ApproximateReceiveCount, "3")
+            .attributes(MessageSystemAttributeName::SentTimestamp, "1700000000123")
+            .attributes(MessageSystemAttributeName::MessageGroupId, "g")
+    }
+
+    fn value(data_type: &str, text: &str) -> MessageAttributeValue {
+        MessageAttributeValue::builder()
+            .data_type(data_type)
+            .string_value(text)
+            .build()
+            .expect("complete")
+    }
+
+    #[test]
+    fn a_message_becomes_an_event() {
+        let image = MessageAttributeValue::builder()
+            .data_type("Binary.png")
+            .binary_value(Blob::new([0_u8, 255]))
+            .build()
+            .expect("complete");
+        let message = message()
+            .message_attributes("n", value("Number", "7"))
+            .message_attributes("Content-Type", value("String", "application/json"))
+            .message_attributes("image", image)
+            .build();
+        let received = origin("orders").take(message).expect("whole");
+        let event = received.event;
+        assert_eq!((&*received.id, &*received.handle), ("m-1", "r-1"));
+        assert_eq!(event.id.as_str(), "sqs:m-1");
+        assert_eq!(&*event.payload, "héllo".as_bytes());
+        assert_eq!(event.delivery_count, Some(3));
+        assert_eq!(event.order_key, None, "a standard queue promises no order");
+        assert_eq!(event.content_type.as_deref(), Some(&b"application/json"[..]));
+        let since = event.occurred_at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        assert_eq!(since, Some(Duration::from_millis(1_700_000_000_123)));
+        let headers: Vec<_> = event.headers.iter().map(|(n, v)| (n.as_str(), &**v)).collect();
+        assert_eq!(
+            headers,
+            [
+                ("x-sqs-message-id", &b"m-1"[..]),
+                ("x-sqs-queue-url", b"http://sqs:9324/1/orders"),
+                ("x-sqs-receive-count", b"3"),
+                ("x-sqs-group", b"g"),
+            ]
+        );
+        let names: Vec<_> = event.attributes.iter().map(|a| &*a.name).collect();
+        assert_eq!(names, [&b"Content-Type"[..], b"image", b"n"]);
+        let types = received.types.expect("not all plain");
+        assert_eq!((types.len(), &*types["n"], &*types["image"]), (2, "Number", "Binary.png"));
+    }
+
+    #[test]
+    fn groups_of_a_fifo_queue_are_ordered_and_those_of_two_queues_are_not_one() {
+        let key =
+            |queue: &str| origin(queue).take(message().build()).expect("whole").event.order_key;
+        assert!(key("a.fifo").is_some());
+        assert_eq!(key("a.fifo"), key("a.fifo"));
+        assert_ne!(key("a.fifo"), key("b.fifo"));
+    }
+}

@@ -1,0 +1,118 @@
+//! Which queues are consumed.
+
+use dev_gateway::Function;
+
+use crate::support::{Queue, Setup, broker, gateway, unique};
+
+#[tokio::test]
+async fn a_queue_is_known_by_name_url_and_arn() {
+    let queues =
+        [Queue::standard("name").await, Queue::standard("url").await, Queue::standard("arn").await];
+    let gateway = gateway("by-name", &queues[0].name).await;
+    gateway.deploy(Function::named("by-url").topic(&queues[1].url));
+    let arn = format!("arn:aws:sqs:eu-west-1:000000000000:{}", queues[2].name);
+    gateway.deploy(Function::named("by-arn").topic(&arn));
+    let connector = Setup::new(&gateway).ready().await;
+    for queue in &queues {
+        queue.send("x").await;
+        queue.wait_until_empty().await;
+    }
+    for function in ["by-name", "by-url", "by-arn"] {
+        assert_eq!(gateway.ledger().with(|calls| calls.of(function).count()), 1, "{function}");
+    }
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn the_url_alone_leads_to_a_server_that_is_not_aws() {
+    let queue = Queue::standard("bare").await;
+    let gateway = gateway("f", &queue.name).await;
+    let url = format!("{}/000000000000/{}", broker(), queue.name);
+    let setup = Setup::new(&gateway).without("endpoint_url").without("AWS_REGION");
+    let connector = setup.flag(&format!("--queue-url={url}")).ready().await;
+    queue.send("x").await;
+    queue.wait_until_empty().await;
+    assert_eq!(gateway.ledger().calls().len(), 1);
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn a_function_deployed_later_brings_its_queue() {
+    let (first, later) = (Queue::standard("first").await, Queue::standard("later").await);
+    let gateway = gateway("f", &first.name).await;
+    let connector = Setup::new(&gateway).ready().await;
+    later.send("waits").await;
+    gateway.deploy(Function::named("g").topic(&format!("sqs:{}", later.name)));
+    later.wait_until_empty().await;
+    // And takes it away again.
+    gateway.remove("g");
+    connector
+        .wait_for("the queue to be let go", async || {
+            let receivers = "tributary_sqs_receivers{queue=\"".to_owned() + &later.name + "\"}";
+            connector.metric(&receivers).await == 0
+        })
+        .await;
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn messages_stay_in_a_queue_that_nobody_is_mapped_to() {
+    let queue = Queue::standard("unmapped").await;
+    let gateway = gateway("f", "something-else").await;
+    let connector = Setup::new(&gateway).with("topics", &queue.name).ready().await;
+    queue.send("early").await;
+    gateway.wait_for_listings(8).await;
+    assert_eq!(queue.counts().await, (1, 0));
+    gateway.deploy(Function::named("g").topic(&queue.name));
+    queue.wait_until_empty().await;
+    assert_eq!(gateway.ledger().with(|calls| calls.of("g").count()), 1);
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_queue_is_waited_for_beside_one_that_works() {
+    let (known, name) = (Queue::standard("known").await, unique("unknown"));
+    let gateway = gateway("f", &known.name).await;
+    gateway.deploy(Function::named("g").topic(&name));
+    let setup = Setup::new(&gateway).with("queue_url", &format!("{},{name},https://", known.name));
+    let connector = setup.start().await;
+    connector.wait_until_unready(&format!("queue {name}")).await;
+    connector.wait_until_unready("not the URL of an SQS queue").await;
+    known.send("works").await;
+    known.wait_until_empty().await;
+    let created = Queue::create(broker(), &name, &[]).await;
+    created.send("at last").await;
+    created.wait_until_empty().await;
+    assert_eq!(gateway.ledger().with(|calls| calls.of("g").count()), 1);
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn a_wish_for_what_is_no_queue_harms_nothing() {
+    let queue = Queue::standard("real").await;
+    let gateway = gateway("f", &queue.name).await;
+    let foreign = unique("a-kafka-topic");
+    gateway.deploy(Function::named("g").topic(&format!("orders.*,{foreign},kafka:x")));
+    let connector = Setup::new(&gateway).ready().await;
+    connector.wait_for_log(&foreign).await;
+    queue.send("x").await;
+    queue.wait_until_empty().await;
+    connector.wait_until_ready().await;
+    assert_eq!(connector.log().matches("not consumed, although").count(), 1, "said once");
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn a_queue_that_was_deleted_is_found_again() {
+    let queue = Queue::standard("deleted").await;
+    let gateway = gateway("f", &queue.name).await;
+    let setup = Setup::new(&gateway).with("topics", &queue.name);
+    let connector = setup.ready().await;
+    queue.delete_queue().await;
+    connector.wait_until_unready(&format!("queue {}", queue.name)).await;
+    let queue = Queue::create(broker(), &queue.name, &[]).await;
+    queue.send("x").await;
+    queue.wait_until_empty().await;
+    connector.wait_until_ready().await;
+    connector.stop().await;
+}
