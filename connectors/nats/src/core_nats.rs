@@ -23,7 +23,6 @@ use connector_core::settings::UnmatchedPolicy;
 use connector_core::source::SourceError;
 use connector_core::{AnyOrder, Intake, Lane, LaneOptions, Pending, Settled, Verdict};
 use futures_util::StreamExt as _;
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +33,7 @@ use crate::connect::{Link, round_trip};
 use crate::letters::Letters;
 use crate::message::passing;
 use crate::meters::{Lost, Meters};
-use crate::subject::{Filter, owner, reduce};
+use crate::subject::{Filter, reduce};
 
 /// Lost messages are told about at most this often.
 const TELL: Duration = Duration::from_secs(60);
@@ -45,8 +44,6 @@ pub(crate) struct Subscriptions {
     intake: Intake,
     link: Link,
     meters: Arc<Meters>,
-    /// What is subscribed to now, sorted; read for each message.
-    filters: watch::Sender<Arc<[Filter]>>,
     open: BTreeMap<Filter, CancellationToken>,
     /// What the server refuses, and why.
     refused: BTreeMap<Filter, Refused>,
@@ -68,7 +65,6 @@ impl Subscriptions {
             config,
             intake,
             link,
-            filters: watch::Sender::new(Arc::new([])),
             open: BTreeMap::new(),
             refused: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -106,7 +102,7 @@ impl Subscriptions {
     /// Makes what is subscribed to what is wanted.
     ///
     /// A subject may pass from one filter to another that covers it. So that no message falls
-    /// between the two, the old one owns it until the server is known to have the new one.
+    /// between the two, the old one ends only when the server is known to have the new one.
     async fn follow(&mut self) -> Result<(), SourceError> {
         let mut wanted = self.wanted();
         wanted.retain(|filter| self.refused.get(filter).is_none_or(|refused| refused.tried));
@@ -115,16 +111,17 @@ impl Subscriptions {
         let gone: Vec<Filter> =
             self.open.keys().filter(|it| !wanted.contains(*it)).cloned().collect();
         if !new.is_empty() {
-            let both = self.open.keys().chain(&new).cloned().collect();
-            self.filters.send_replace(both);
-            for filter in new {
-                self.subscribe(filter).await?;
+            for filter in &new {
+                self.subscribe(filter.clone()).await?;
             }
-            if !gone.is_empty() {
-                round_trip(&self.link.client).await;
+            tokio::select! {
+                () = round_trip(&self.link.client) => {}
+                () = self.intake.draining() => return Ok(()),
+            }
+            for filter in new.iter().filter(|it| !self.refused.contains_key(*it)) {
+                info!(subject = %filter, "subscribed");
             }
         }
-        self.filters.send_replace(wanted.into_iter().collect());
         for filter in gone {
             if let Some(stop) = self.open.remove(&filter) {
                 if !self.refused.contains_key(&filter) {
@@ -164,7 +161,6 @@ impl Subscriptions {
         let stop = CancellationToken::new();
         let subscription = Subscription {
             filter: filter.clone(),
-            filters: self.filters.subscribe(),
             client: self.link.client.clone(),
             intake: self.intake.clone(),
             meters: Arc::clone(&self.meters),
@@ -173,9 +169,6 @@ impl Subscriptions {
             told: Told::default(),
             letters: Letters::new(&self.intake),
         };
-        if !self.refused.contains_key(&filter) {
-            info!(subject = %filter, "subscribed");
-        }
         self.open.insert(filter.clone(), stop.clone());
         self.tasks.spawn(async move {
             subscription.run(subscriber, stop).await;
@@ -263,7 +256,6 @@ fn refused_subject(what: &str) -> Option<&str> {
 /// One subscription and what it brought.
 struct Subscription {
     filter: Filter,
-    filters: watch::Receiver<Arc<[Filter]>>,
     client: Client,
     intake: Intake,
     meters: Arc<Meters>,
@@ -297,11 +289,11 @@ impl Subscription {
     }
 
     fn take(&mut self, message: Message) {
-        // A server's own notes, and what another subscription of ours brings as well.
+        // A server's own notes. Subscriptions that overlap are one queue group to the server, which
+        // gives a message to one of them only.
         let subject = message.subject.as_str();
-        let mine = owner(self.filters.borrow().iter(), subject) == Some(&self.filter);
         let is_letter = self.filter.is_wild() && self.letters.contains(subject);
-        if message.status.is_some() || !mine || is_letter {
+        if message.status.is_some() || is_letter || !self.filter.matches(subject) {
             return;
         }
         let Some(slot) = self.lane.try_slot(message.payload.len()) else {

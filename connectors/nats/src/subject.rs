@@ -3,8 +3,7 @@
 //! A subject is tokens joined by dots. In a filter the token `*` stands for exactly one token and
 //! the last token may be `>`, which stands for one or more. Everything here is pure.
 //!
-//! Servers deliver a message once for each subscription that matches it, so what is subscribed to
-//! is first [`reduce`]d; of filters that still share subjects, one [`owns`] each message.
+//! What is asked for may overlap; it is [`reduce`]d before a server is asked for it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -158,16 +157,6 @@ pub(crate) fn reduce(filters: impl IntoIterator<Item = Filter>) -> Vec<Filter> {
     filters.dedup();
     let covered = |one: &Filter| filters.iter().any(|other| other != one && other.covers(one));
     filters.iter().filter(|one| !covered(one)).cloned().collect()
-}
-
-/// Which of `filters` a message on `subject` belongs to: the first that matches it. Every replica
-/// that has the same filters decides alike, so a message that several of them bring is handled
-/// where it belongs and passed over elsewhere.
-pub(crate) fn owner<'a>(
-    filters: impl IntoIterator<Item = &'a Filter>,
-    subject: &str,
-) -> Option<&'a Filter> {
-    filters.into_iter().find(|filter| filter.matches(subject))
 }
 
 #[cfg(test)]

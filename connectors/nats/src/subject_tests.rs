@@ -45,9 +45,6 @@ fn what_the_protocol_keeps_to_itself_is_no_event_of_a_wildcard() {
 fn a_filter_that_another_covers_is_left_out() {
     let reduced = reduce(["a.b", "a.*", "a.*", "b.*.c", "b.x.*", "c"].map(filter));
     assert_eq!(reduced, ["a.*", "b.*.c", "b.x.*", "c"].map(filter));
-    assert_eq!(owner(&reduced, "b.x.c"), Some(&filter("b.*.c")));
-    assert_eq!(owner(&reduced, "b.x.d"), Some(&filter("b.x.*")));
-    assert_eq!(owner(&reduced, "d"), None);
 }
 
 /// Tokens from a small alphabet, so that filters meet.
@@ -113,7 +110,7 @@ proptest! {
     fn reducing_keeps_every_subject(list in prop::collection::vec(filters(), 0..6), subject in subjects()) {
         let reduced = reduce(list.clone());
         let before = list.iter().any(|f| f.matches(&subject));
-        prop_assert_eq!(owner(&reduced, &subject).is_some(), before);
+        prop_assert_eq!(reduced.iter().any(|f| f.matches(&subject)), before);
         for (i, a) in reduced.iter().enumerate() {
             for b in &reduced[i + 1..] {
                 prop_assert!(!a.covers(b) && !b.covers(a));

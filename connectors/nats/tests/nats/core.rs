@@ -107,6 +107,12 @@ async fn overlapping_subscriptions_deliver_once() {
             "x.y.z right"
         ]
     );
+    // To the server the two are one queue group, of which either may get the message.
+    for _ in 0..20 {
+        client.publish("x.y.z", "again".into()).await.unwrap();
+    }
+    gateway.ledger().wait_for("all of them", |calls| calls.iter().count() >= 47).await;
+    until_is("delivered", 25, async || connector.came("delivered").await).await;
     connector.balanced().await;
 }
 
