@@ -57,10 +57,16 @@ async fn a_failing_head_does_not_burn_the_deliveries_of_its_followers() {
     gateway.fault("f", Fault::status(500).times(8));
     let setup = Setup::new(&gateway).with("visibility_timeout", "2s");
     let setup = setup.with("backoff", "exponential").with("initial_retry_wait", "500ms");
-    let connector = setup.ready().await;
+    // Before the connector runs, so that one receive brings them all.
     for n in 0..3 {
         queue.send_to_group("g", &format!("g:{n}")).await;
     }
+    let connector = setup.ready().await;
+    connector
+        .wait_for("head and followers to be here", async || {
+            connector.metric("tributary_events_in_flight").await == 3
+        })
+        .await;
     queue.wait_until_empty().await;
     gateway.ledger().with(|calls| {
         check_order(calls);
@@ -85,14 +91,15 @@ async fn a_follower_is_called_only_when_its_predecessor_is_deleted() {
         _ => Act::Pass,
     })
     .await;
-    let connector = Setup::new(&gateway).with("endpoint_url", &proxy.url).ready().await;
     for n in 0..2 {
         queue.send_to_group("g", &format!("g:{n}")).await;
     }
+    let connector = Setup::new(&gateway).with("endpoint_url", &proxy.url).start().await;
     connector.wait_until_unready("deletes").await;
     connector
         .wait_for("several deletes to fail", async || proxy.asked("DeleteMessageBatch").len() > 4)
         .await;
+    assert_eq!(connector.metric("tributary_events_received_total").await, 2, "both are here");
     assert_eq!(gateway.ledger().calls().len(), 1, "the first is not deleted yet");
     proxy.script(|_| Act::Pass);
     queue.wait_until_empty().await;
@@ -116,16 +123,20 @@ async fn behind_a_void_receipt_the_group_goes_back() {
     })
     .await;
     let setup = Setup::new(&gateway).with("endpoint_url", &proxy.url);
-    let connector = setup.with("visibility_timeout", "3s").ready().await;
     for n in 0..3 {
         queue.send_to_group("g", &format!("g:{n}")).await;
     }
+    let connector = setup.with("visibility_timeout", "3s").ready().await;
     gate.wait_for_waiting(1).await;
     gate.open();
     queue.wait_until_empty().await;
     gateway.ledger().with(|calls| {
         check_order(calls);
         assert_eq!(calls.iter().count(), 3, "each once");
+        let counts = calls.iter().map(|call| call.header("x-sqs-receive-count").unwrap());
+        let counts: Vec<_> = counts.collect();
+        assert_eq!(counts[0], "1");
+        assert!(counts[1..].iter().all(|count| *count != "1"), "they went back: {counts:?}");
     });
     assert_eq!(connector.came("repeated").await, 1, "the first came again");
     connector.stop().await;
