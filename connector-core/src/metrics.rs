@@ -8,7 +8,8 @@
 //! `received = delivered + dead_lettered + dropped + unmatched + repeated + released + in flight`
 //! (invariant 14).
 
-use std::sync::{Mutex, PoisonError};
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
@@ -79,6 +80,8 @@ struct OfFunctionReason {
 /// The metrics of the process.
 pub struct Metrics {
     registry: Mutex<Registry>,
+    /// What sources have registered, by type.
+    sources: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
     received: Counter,
     in_flight: Gauge,
     came: [Counter; 6],
@@ -218,6 +221,7 @@ impl Metrics {
         );
         Self {
             registry: Mutex::new(root),
+            sources: Mutex::default(),
             received,
             in_flight,
             came,
@@ -237,9 +241,20 @@ impl Metrics {
         }
     }
 
-    /// Lets a source register what only it knows, under names of its own.
-    pub fn with_registry<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
-        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The metrics that only the source knows, under names of its own: registered by the first
+    /// call, and given back by each. A source is made anew at each connect; its metrics are not.
+    pub fn of_source<T: Send + Sync + 'static>(
+        &self,
+        register: impl FnOnce(&mut Registry) -> T,
+    ) -> Arc<T> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sources.iter().find_map(|it| Arc::clone(it).downcast::<T>().ok()) {
+            return known;
+        }
+        let made = register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+        let made = Arc::new(made);
+        sources.push(Arc::<T>::clone(&made));
+        made
     }
 
     /// The text of `/metrics`, in OpenMetrics form.
@@ -402,5 +417,20 @@ mod tests {
         assert!(page.ends_with("# EOF\n"));
         metrics.forget_function("f.ns");
         assert!(!metrics.encode().contains("f.ns"));
+    }
+
+    #[test]
+    fn a_source_registers_once_however_often_it_connects() {
+        let metrics = Metrics::new("test", "0.0.0");
+        let register = |registry: &mut Registry| {
+            let own = Counter::<u64>::default();
+            registry.register("own", "The source's own", own.clone());
+            own
+        };
+        metrics.of_source(register).inc();
+        metrics.of_source(register).inc();
+        let page = metrics.encode();
+        assert_eq!(page.matches("# TYPE own counter").count(), 1);
+        assert!(page.contains("own_total 2\n"), "{page}");
     }
 }

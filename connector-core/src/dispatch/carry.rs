@@ -1,14 +1,14 @@
 //! One function's part of an event: claim, wait, call, judge, repeat, bury.
 
+mod bury;
+
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use tokio::sync::MutexGuard;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use crate::dead_letter::{Address, Letter};
 use crate::event::FunctionName;
 use crate::functions::Function;
 use crate::headers::{TooLarge, compose, with_attempt};
@@ -365,98 +365,6 @@ impl<'a> Carrier<'a> {
     fn is_last(&self, retries: u32) -> bool {
         let redrive = self.work.lane.options.redrive.as_ref();
         redrive.is_some_and(|redrive| retries.saturating_add(1) >= redrive.deliveries)
-    }
-
-    /// Stores or drops the event's letter. `None`: the topic is held instead.
-    async fn bury(
-        &self,
-        mapping: &Mapping,
-        function: &Function,
-        reason: &'static str,
-        calls: &Calls,
-    ) -> Result<Option<Outcome>, Broken> {
-        let (dispatcher, event) = (self.dispatcher, &self.work.event);
-        let name = &function.name;
-        let redrive = self.work.lane.options.redrive.as_ref().and_then(|it| it.address.as_ref());
-        let redrive = redrive.filter(|_| mapping.dead_letter.is_none());
-        let address =
-            mapping.dead_letter.as_ref().or(redrive).unwrap_or(&dispatcher.config.dead_letter);
-        let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, Mends::GoodAnswer, why);
-        let (letters, limit) = (function.letters_in_a_row(), dispatcher.config.dead_letter_limit);
-        match address {
-            Address::Drop => {
-                error!(
-                    topic = &*event.topic, function = %name, event.id = %event.id,
-                    attempts = calls.made, error = calls.error, "dropped: {reason}"
-                );
-                dispatcher.metrics.dropped(name.as_str(), reason);
-                return Ok(Some(Outcome::Dropped));
-            }
-            Address::Hold => {
-                hold(&format!("{reason}: {}", calls.error));
-                return Ok(None);
-            }
-            Address::Function(to) if to == name => {
-                hold(&format!("its dead letters would go to itself; {reason}: {}", calls.error));
-                return Ok(None);
-            }
-            _ if limit > 0 && letters >= limit => {
-                hold(&format!("{letters} dead letters in a row; {reason}: {}", calls.error));
-                return Ok(None);
-            }
-            Address::Broker(_) | Address::Function(_) => {}
-        }
-        let now = SystemTime::now();
-        let letter = Letter {
-            event: Arc::clone(event),
-            function: Some(name.clone()),
-            reason,
-            status: calls.status,
-            error: calls.error.clone(),
-            attempts: calls.made,
-            first: calls.first.unwrap_or(now),
-            last: now,
-        };
-        if redrive.is_some() && self.stores_waits {
-            if !dispatcher.letters.try_store(dispatcher, address, &letter).await {
-                let wait = mapping.retry.wait(self.calls_known(calls.made), None, &mut rand::rng());
-                return Err(Broken::GivenBack { after: wait });
-            }
-        } else if !dispatcher.letters.store(dispatcher, self.work, address, &letter).await {
-            return Err(Broken::Over);
-        }
-        function.letter();
-        Ok(Some(Outcome::DeadLettered))
-    }
-
-    /// Stores the letter of an event that draining cut short and that its broker will not deliver
-    /// again. `None`: it may be released, or there is no place for letters; then the source has to
-    /// find it again at its next start.
-    async fn bury_at_shutdown(&self, mapping: &Mapping) -> Option<Outcome> {
-        let (dispatcher, event) = (self.dispatcher, &self.work.event);
-        // Draining closes the tracker. A lane that ends for another reason comes back.
-        if !event.last_delivery || !dispatcher.tasks.is_closed() {
-            return None;
-        }
-        let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);
-        match address {
-            Address::Drop | Address::Hold => return None,
-            Address::Function(to) if *to == mapping.function => return None,
-            Address::Broker(_) | Address::Function(_) => {}
-        }
-        let now = SystemTime::now();
-        let letter = Letter {
-            event: Arc::clone(event),
-            function: Some(mapping.function.clone()),
-            reason: "shutdown",
-            status: None,
-            error: "the connector was asked to stop during the last delivery".to_owned(),
-            attempts: event.delivery_count.unwrap_or(0),
-            first: now,
-            last: now,
-        };
-        let stored = dispatcher.letters.store(dispatcher, self.work, address, &letter).await;
-        stored.then_some(Outcome::DeadLettered)
     }
 
     /// Waits for `wait`, unless the lane ends or the function is unmapped first.

@@ -1,13 +1,12 @@
 //! The settings of the cron connector.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use connector_core::settings::{Form, Origin, Setting, Values};
 use connector_core::source::SourceConfig;
 use jiff::tz::TimeZone;
 
 use crate::clock::{Clock, HostClock};
-use crate::metrics::CronMetrics;
 use crate::schedule::{Fold, ScheduleOptions};
 
 /// The validated settings.
@@ -17,15 +16,13 @@ pub struct Config {
     pub schedules: ScheduleOptions,
     /// The clock that schedules follow.
     pub clock: Arc<dyn Clock>,
-    /// Registered by the first run of the source, and kept for the later ones.
-    pub(crate) metrics: OnceLock<CronMetrics>,
 }
 
 impl Config {
     /// The settings of a process: these schedules on the host's clock.
     #[must_use]
     pub fn new(schedules: ScheduleOptions) -> Self {
-        Self { schedules, clock: Arc::new(HostClock), metrics: OnceLock::new() }
+        Self { schedules, clock: Arc::new(HostClock) }
     }
 }
 

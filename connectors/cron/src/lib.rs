@@ -80,14 +80,12 @@ impl Source for Cron {
 
     async fn run(self) -> Result<(), SourceError> {
         let Self { config, intake } = self;
-        let metrics = config.metrics.get_or_init(|| CronMetrics::register(intake.metrics()));
+        let metrics = CronMetrics::of(intake.metrics());
         let timetable = Timetable::new(config.schedules.clone(), config.clock.now());
         let watched = Watched { topics: intake.topics(), platform: intake.platform() };
         let outlet = Lanes { intake: intake.clone(), topic: TOPIC.into() };
         let clock = Arc::clone(&config.clock);
-        Ticker::new(outlet, clock, timetable, metrics.clone(), watched)
-            .run(intake.draining())
-            .await;
+        Ticker::new(outlet, clock, timetable, metrics, watched).run(intake.draining()).await;
         Ok(())
     }
 

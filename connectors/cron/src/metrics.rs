@@ -1,5 +1,6 @@
 //! What the cron connector counts beyond the metrics that all connectors have.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use connector_core::metrics::Metrics;
@@ -34,9 +35,9 @@ struct Outcome {
 }
 
 impl CronMetrics {
-    /// Registers them. Once for each process.
-    pub(crate) fn register(metrics: &Metrics) -> Self {
-        metrics.with_registry(|registry| {
+    /// The metrics of the process that `metrics` is of.
+    pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
+        metrics.of_source(|registry| {
             let registry = registry.sub_registry_with_prefix("cron_connector");
             let (schedules, bad_schedules) = (Gauge::default(), Gauge::default());
             registry.register("schedules", "Schedules in force", schedules.clone());

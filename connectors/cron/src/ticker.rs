@@ -81,7 +81,7 @@ pub struct Watched {
 pub struct Ticker<O: Outlet> {
     outlet: O,
     clock: Arc<dyn Clock>,
-    metrics: CronMetrics,
+    metrics: Arc<CronMetrics>,
     watched: Watched,
     timetable: Timetable,
     plans: BTreeMap<FunctionName, Plan>,
@@ -147,7 +147,7 @@ impl<O: Outlet> Ticker<O> {
         outlet: O,
         clock: Arc<dyn Clock>,
         timetable: Timetable,
-        metrics: CronMetrics,
+        metrics: Arc<CronMetrics>,
         watched: Watched,
     ) -> Self {
         Self {

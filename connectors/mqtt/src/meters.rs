@@ -1,6 +1,6 @@
 //! The metrics of the MQTT connector, beside those that all connectors have.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use connector_core::metrics::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -34,17 +34,8 @@ struct Lost {
 impl Meters {
     /// The metrics of the process that `metrics` is of. A source is made anew at each reconnect,
     /// but a metric is registered once.
-    pub(crate) fn of(metrics: &Arc<Metrics>) -> Arc<Self> {
-        static KNOWN: Mutex<Vec<(Weak<Metrics>, Arc<Meters>)>> = Mutex::new(Vec::new());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(of, _)| of.strong_count() > 0);
-        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics))
-        {
-            return Arc::clone(meters);
-        }
-        let meters = Arc::new(metrics.with_registry(Self::register));
-        known.push((Arc::downgrade(metrics), Arc::clone(&meters)));
-        meters
+    pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
+        metrics.of_source(Self::register)
     }
 
     fn register(registry: &mut Registry) -> Self {

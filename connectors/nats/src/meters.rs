@@ -1,6 +1,6 @@
 //! The metrics that only this connector has.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use connector_core::metrics::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -34,16 +34,9 @@ pub(crate) enum Lost {
 impl Meters {
     /// The metrics of the process that `metrics` is of. A source is made anew at each connect, but
     /// a metric is registered once.
-    pub(crate) fn of(metrics: &Arc<Metrics>) -> Arc<Self> {
-        static KNOWN: Mutex<Vec<(Weak<Metrics>, Arc<Meters>)>> = Mutex::new(Vec::new());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(of, _)| of.strong_count() > 0);
-        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics))
-        {
-            return Arc::clone(meters);
-        }
-        let meters = Arc::new(Self::default());
-        metrics.with_registry(|registry| {
+    pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
+        metrics.of_source(|registry| {
+            let meters = Self::default();
             registry.register(
                 "nats_connector_lost",
                 "Messages of core NATS that were not handed to any function",
@@ -59,9 +52,8 @@ impl Meters {
                 "Messages past the delivery limit of their consumer that were fetched from the stream",
                 meters.recovered.clone(),
             );
-        });
-        known.push((Arc::downgrade(metrics), Arc::clone(&meters)));
-        meters
+            meters
+        })
     }
 
     /// Counts lost messages.

@@ -1,7 +1,7 @@
 //! The metrics of the SQS connector. The label `queue` holds the names of the queues consumed,
 //! which settings and annotations bound.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use connector_core::metrics::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -50,18 +50,12 @@ pub(crate) struct QueueMeters {
 impl Meters {
     /// The metrics of the process that `metrics` is of. A source is made anew at each reconnect,
     /// but a metric is registered once.
-    pub(crate) fn of(metrics: &Arc<Metrics>) -> Arc<Self> {
-        static KNOWN: Mutex<Vec<(Weak<Metrics>, Arc<Meters>)>> = Mutex::new(Vec::new());
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|(of, _)| of.strong_count() > 0);
-        if let Some((_, meters)) = known.iter().find(|(of, _)| of.as_ptr() == Arc::as_ptr(metrics))
-        {
-            return Arc::clone(meters);
-        }
-        let meters = Arc::new(Self::default());
-        metrics.with_registry(|registry| meters.register(registry));
-        known.push((Arc::downgrade(metrics), Arc::clone(&meters)));
-        meters
+    pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
+        metrics.of_source(|registry| {
+            let meters = Self::default();
+            meters.register(registry);
+            meters
+        })
     }
 
     /// The metrics of one queue.

@@ -101,7 +101,7 @@ impl Outlet for Fake {
 struct Bench {
     wall: Arc<Wall>,
     seen: Arc<Seen>,
-    metrics: CronMetrics,
+    metrics: Arc<CronMetrics>,
     topics: watch::Sender<Arc<TopicMap>>,
     platform: watch::Sender<bool>,
     drain: Option<oneshot::Sender<()>>,
@@ -115,7 +115,7 @@ impl Bench {
         let start = START.parse().expect("a timestamp");
         let wall = Wall { began: Instant::now(), start, stepped_ms: AtomicI64::new(0) };
         let (wall, seen) = (Arc::new(wall), Arc::new(Seen::default()));
-        let metrics = CronMetrics::register(&Metrics::new("cron", "0.0.0"));
+        let metrics = CronMetrics::of(&Metrics::new("cron", "0.0.0"));
         let (topics, map) = watch::channel(map(functions));
         let (platform, up) = watch::channel(true);
         let (drain, draining) = oneshot::channel::<()>();
