@@ -123,7 +123,7 @@ impl Bench {
             Fake(Arc::clone(&seen)),
             Arc::<Wall>::clone(&wall),
             Timetable::new(ScheduleOptions::default(), wall.now()),
-            metrics.clone(),
+            Arc::clone(&metrics),
             Watched { topics: map, platform: up },
         );
         let running = tokio::spawn(ticker.run(async { drop(draining.await) }));
