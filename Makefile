@@ -55,7 +55,7 @@ test: need ## Run every test; fetches, starts and stops the brokers it needs
 
 .PHONY: test-unit
 test-unit: need ## Run the tests that need no broker
-	$(DEV) cargo test --locked --workspace --exclude integration
+	$(DEV) cargo test --locked --workspace --lib --bins
 
 .PHONY: prove
 prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions (about ten minutes)

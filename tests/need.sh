@@ -23,7 +23,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 fi
 echo "installing ${packages[*]}" >&2
 export DEBIAN_FRONTEND=noninteractive
-if ! { apt-get -qq update && apt-get -qq install -y --no-install-recommends "${packages[@]}"; } >/dev/null; then
+if ! { apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "${packages[@]}"; } >/dev/null; then
   echo "could not install ${packages[*]}; try: apt-get update && apt-get install ${packages[*]}" >&2
   exit 1
 fi

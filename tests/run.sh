@@ -6,6 +6,13 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# The software of every broker before the tests that start their own: fetched side by side, they would wait for each
+# other, and for the package manager, within tests.
+for script in tests/brokers/*.sh; do
+  [[ $script == */broker.sh ]] || "$script" fetch
+done
+tests/need.sh openssl=openssl
+
 brokers=(elasticmq kafka)
 started=()
 stop_brokers() {
