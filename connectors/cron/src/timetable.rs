@@ -50,8 +50,14 @@ pub struct Timetable {
     /// Outlives timers, so that a schedule that is changed, or gone for a moment, fires nothing
     /// twice.
     given_out: BTreeMap<FunctionName, GivenOut>,
+    /// The highest instant given out for any function that `given_out` has forgotten.
+    forgotten: Timestamp,
     /// The last reading of the clock.
     seen: Timestamp,
+    /// The highest reading since the clock was last set back.
+    highest: Timestamp,
+    /// How often the clock was set back by more than [`STEP_BACK`].
+    era: u32,
     nearest: Option<Timestamp>,
     /// How many never fire.
     silent: usize,
@@ -141,11 +147,10 @@ struct Refused {
 /// What has been given out for one function.
 #[derive(Debug, Clone, Copy)]
 struct GivenOut {
-    /// The last instant of this era.
+    /// The last instant since the clock was set back.
     last: Option<Timestamp>,
-    /// The highest instant of all eras.
+    /// The highest instant ever.
     highest: Timestamp,
-    era: u32,
 }
 
 impl Timetable {
@@ -157,7 +162,10 @@ impl Timetable {
             timers: BTreeMap::new(),
             refused: BTreeMap::new(),
             given_out: BTreeMap::new(),
+            forgotten: Timestamp::MIN,
             seen: now,
+            highest: now,
+            era: 0,
             nearest: None,
             silent: 0,
             ticks: 0,
@@ -188,9 +196,13 @@ impl Timetable {
                 changes.push(self.add(function, text.into(), now));
             }
         }
-        let timers = &self.timers;
+        let (timers, forgotten) = (&self.timers, &mut self.forgotten);
         self.given_out.retain(|function, given_out| {
-            timers.contains_key(function) || given_out.highest > now - STEP_BACK
+            let stays = timers.contains_key(function) || given_out.highest > now - STEP_BACK;
+            if !stays {
+                *forgotten = given_out.highest.max(*forgotten);
+            }
+            stays
         });
         self.find_nearest();
         changes
@@ -217,6 +229,11 @@ impl Timetable {
     /// function.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Due> {
         let seen = std::mem::replace(&mut self.seen, now);
+        if self.highest > now + STEP_BACK {
+            self.era += 1;
+            self.highest = now;
+        }
+        self.highest = self.highest.max(now);
         if seen < CLOCK_IS_SET && now >= CLOCK_IS_SET {
             for timer in self.timers.values_mut() {
                 timer.added = now;
@@ -245,7 +262,9 @@ impl Timetable {
             };
             let (instant, passed_over) = timer.last_due(first, now);
             timer.find_next(instant, now);
-            let era = GivenOut::note(&mut self.given_out, function, instant);
+            let fresh = GivenOut { last: None, highest: self.forgotten };
+            let given_out = self.given_out.entry(function.clone()).or_insert(fresh);
+            let era = if given_out.note(instant) { self.era } else { 0 };
             self.ticks += 1;
             let (function, schedule) = (function.clone(), Arc::clone(&timer.text));
             let tick = Tick { function, schedule, instant, era, number: self.ticks };
@@ -336,24 +355,21 @@ impl Timer {
 }
 
 impl GivenOut {
-    /// After which instant ticks may be given out at `now`. Begins a new era if the clock has been
-    /// set back far enough.
+    /// After which instant ticks may be given out at `now`: begins anew if the clock has been set
+    /// back far enough.
     fn after(given_out: Option<&mut Self>, now: Timestamp) -> Timestamp {
         let Some(given_out) = given_out else { return now };
         if given_out.last.is_some_and(|last| last > now + STEP_BACK) {
             given_out.last = None;
-            given_out.era += 1;
         }
         given_out.last.map_or(now, |last| last.max(now))
     }
 
-    /// Notes what is given out, and says in which era that is.
-    fn note(all: &mut BTreeMap<FunctionName, Self>, function: &FunctionName, at: Timestamp) -> u32 {
-        let fresh = Self { last: None, highest: Timestamp::MIN, era: 0 };
-        let given_out = all.entry(function.clone()).or_insert(fresh);
-        let repeated = at <= given_out.highest;
-        given_out.last = Some(at);
-        given_out.highest = given_out.highest.max(at);
-        if repeated { given_out.era } else { 0 }
+    /// Notes what is given out. Whether the instant may have been before.
+    fn note(&mut self, at: Timestamp) -> bool {
+        let repeated = at <= self.highest;
+        self.last = Some(at);
+        self.highest = self.highest.max(at);
+        repeated
     }
 }

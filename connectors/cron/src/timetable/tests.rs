@@ -152,6 +152,17 @@ fn what_is_changed_or_gone_for_a_moment_repeats_nothing() {
 }
 
 #[test]
+fn a_function_that_was_gone_when_the_clock_was_set_back_repeats_no_tick() {
+    let mut table = table(START, &[("a", "0 * * * *")]);
+    assert_eq!(due(&mut table, "2026-03-01T13:00:00Z"), ["a 2026-03-01T13:00:00Z"]);
+    due(&mut table, "2026-03-03T12:00:00Z");
+    apply(&mut table, "2026-03-03T20:00:00Z", &[]);
+    assert!(due(&mut table, "2026-03-01T12:30:00Z").is_empty());
+    apply(&mut table, "2026-03-01T12:30:00Z", &[("a", "0 * * * *")]);
+    assert_eq!(due(&mut table, "2026-03-01T13:00:00Z"), ["a 2026-03-01T13:00:00Z/1"]);
+}
+
+#[test]
 fn a_silent_schedule_is_asked_again_daily() {
     // 2100 is no leap year: from 2097 on the next 29 February is in 2104, beyond what is searched.
     let mut table = table("2098-12-30T00:00:00Z", &[("a", "0 0 29 2 *")]);
