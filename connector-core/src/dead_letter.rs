@@ -231,7 +231,7 @@ async fn call_with_letter(
     let permit = function.gate.enter(&dispatcher.running).await;
     let began = std::time::Instant::now();
     let called =
-        dispatcher.invoker.call(&function.sync_url, headers, letter.event.payload.clone()).await;
+        dispatcher.invoker.call(&function.sync_target, headers, letter.event.payload.clone()).await;
     drop(permit);
     let well = called.as_ref().is_ok_and(|answer| answer.status.is_success());
     let outcome = if well { Called::Well } else { Called::Retry };

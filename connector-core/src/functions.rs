@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 
 use crate::event::FunctionName;
+use crate::invoke::Target;
 use crate::metrics::{FunctionMetrics, Metrics};
 use crate::permits::{Gate, Running};
 use crate::topics::{Mapping, TopicMap};
@@ -18,9 +19,9 @@ pub struct Function {
     /// The name it is called by.
     pub name: FunctionName,
     /// Where it is called and waited for.
-    pub sync_url: Url,
+    pub sync_target: Target,
     /// Where it is called through the gateway's queue.
-    pub async_url: Url,
+    pub async_target: Target,
     /// How many calls of it may run.
     pub gate: Arc<Gate>,
     /// Its counters.
@@ -110,8 +111,8 @@ impl Functions {
         let made = || {
             Arc::new(Function {
                 name: name.clone(),
-                sync_url: self.url("function", name),
-                async_url: self.url("async-function", name),
+                sync_target: self.target("function", name),
+                async_target: self.target("async-function", name),
                 gate: Gate::new(limit),
                 metrics: self.metrics.function(name.as_str()),
                 letters_in_a_row: AtomicU32::new(0),
@@ -121,11 +122,11 @@ impl Functions {
         Arc::clone(known.functions.entry(name.clone()).or_insert_with(made))
     }
 
-    fn url(&self, route: &str, name: &FunctionName) -> Url {
+    fn target(&self, route: &str, name: &FunctionName) -> Target {
         let mut url = self.gateway.clone();
         let base = url.path().trim_end_matches('/').to_owned();
         url.set_path(&format!("{base}/{route}/{name}"));
-        url
+        Target::new(&url)
     }
 
     /// Follows a new topic map: limits change at once, and what nobody maps or calls is forgotten.

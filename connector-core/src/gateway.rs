@@ -2,7 +2,7 @@
 //!
 //! [`Gateway::list`] asks once. [`poll`] asks again and again, and keeps the topic map up to date
 //! for everybody else ([`LiveMap`]). Calling functions is another module's affair, but both talk
-//! to the same server, so the HTTP [`client`] is made here.
+//! to the same server, so what they have in common is made here.
 //!
 //! A gateway that is away, refuses, or answers nonsense changes nothing: the last map stays. What
 //! is wrong is said in one sentence for whoever has to mend it.
@@ -19,6 +19,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use self::answer::{Answer, FunctionStatus};
 pub use self::live::{LiveMap, Progress, poll};
@@ -33,40 +35,52 @@ use crate::topics::{Function, is_function_name};
 const USER_FILE: &str = "basic-auth-user";
 const PASSWORD_FILE: &str = "basic-auth-password";
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the gateway may take to take a connection.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Under the idle time of any gateway, so that a connection is rarely cut while it is being used,
-/// and short enough that a gateway which moved is found at its new address.
-const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a connection to the gateway is kept while nothing uses it: under the idle time of any
+/// gateway, so that it is rarely cut while it is being used, and short enough that a gateway which
+/// moved is found at its new address.
+pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The HTTP client for everything that goes to the gateway. Cheap to clone.
+/// The HTTP client for what goes to the gateway beside calls of functions. Cheap to clone.
 ///
 /// It follows no redirects, repeats nothing by itself, and obeys `http_proxy`, `https_proxy` and
 /// `no_proxy` as the upstream connectors do.
 ///
 /// # Errors
-/// TLS cannot be set up: there are no root certificates. Cannot happen for `http://`.
-pub fn client(
-    gateway_url: &str,
-    user_agent: &HeaderValue,
-    connections: usize,
-) -> reqwest::Result<Client> {
-    // Somebody else in the process may have been first; there is only one provider to choose.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let mut builder = Client::builder()
+/// The client cannot be set up.
+pub fn client(tls: ClientConfig, user_agent: &HeaderValue) -> reqwest::Result<Client> {
+    Client::builder()
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
+        .tls_backend_preconfigured(tls)
         .http1_only()
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .pool_max_idle_per_host(connections)
-        .user_agent(user_agent);
-    if !gateway_url.starts_with("https:") {
-        // Loading the system's roots costs memory, and fails where there are none.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .user_agent(user_agent)
+        .build()
+}
+
+/// What TLS to the gateway trusts: the certificates of the system, or those that `SSL_CERT_FILE`
+/// names.
+///
+/// # Errors
+/// There are none. Cannot happen for `http://`, which trusts nobody.
+pub fn tls(gateway_url: &str) -> Result<ClientConfig, rustls::Error> {
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let builder =
+        ClientConfig::builder_with_provider(ring).with_safe_default_protocol_versions()?;
+    let builder = if gateway_url.starts_with("https:") {
+        builder.with_platform_verifier()?
+    } else {
+        // Loading the system's certificates costs memory, and fails where there are none.
+        builder.with_root_certificates(RootCertStore::empty())
+    };
+    let mut tls = builder.with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 /// The gateway as a directory of functions.

@@ -2,14 +2,24 @@
 //!
 //! [`Invoker`] is concrete: its tests use a real HTTP server. What an answer means is decided by
 //! [`judge`], a pure function, in the terms of the table in `docs/delivery.md`.
+//!
+//! This is the one request that is made for every event, so it does without the general client that
+//! everything else uses: see `docs/decisions/0007-the-hot-call.md`.
 
-use std::error::Error as _;
+mod connections;
+mod way;
+
+use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
-use reqwest::{Client, Url};
+use http::uri::InvalidUri;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body_util::Full;
+use reqwest::Url;
 
+use self::connections::{Connections, Exchange};
+pub use self::way::Way;
 use crate::lane::Reply;
 use crate::retry::{RetryPolicy, parse_retry_after};
 
@@ -17,10 +27,18 @@ use crate::retry::{RetryPolicy, parse_retry_after};
 const READ_AT_MOST: usize = 1 << 20;
 
 /// Calls functions through the gateway.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Invoker {
-    client: Client,
+    connections: Connections,
     timeout: Option<Duration>,
+}
+
+/// Where a function is called, ready for the request line.
+#[derive(Debug)]
+pub struct Target {
+    /// Whole, as a proxy wants it, and without the gateway's name. An error: the function's name
+    /// is too long for any address.
+    uris: Result<(Uri, Uri), InvalidUri>,
 }
 
 /// An answer, whatever its status.
@@ -80,11 +98,26 @@ impl std::fmt::Display for NoAnswer {
     }
 }
 
-impl Invoker {
-    /// A caller with `timeout` for each whole call, answer included; `None` waits for ever.
+impl Target {
+    /// The target of calls to this address.
     #[must_use]
-    pub fn new(client: Client, timeout: Option<Duration>) -> Self {
-        Self { client, timeout }
+    pub fn new(url: &Url) -> Self {
+        let whole: Result<Uri, _> = url.as_str().parse();
+        let uris = whole.map(|whole| {
+            let path = whole.path_and_query().cloned();
+            let path = path.map_or_else(Uri::default, Uri::from);
+            (whole, path)
+        });
+        Self { uris }
+    }
+}
+
+impl Invoker {
+    /// A caller with `timeout` for each whole call, answer included; `None` waits for ever. At most
+    /// `idle` connections are kept open between calls.
+    #[must_use]
+    pub fn new(way: Way, idle: usize, timeout: Option<Duration>) -> Self {
+        Self { connections: Connections::new(way, idle), timeout }
     }
 
     /// Calls once. Redirects are not followed.
@@ -95,50 +128,77 @@ impl Invoker {
     /// There was no answer.
     pub async fn call(
         &self,
-        url: &Url,
+        target: &Target,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, NoAnswer> {
-        let mut request = self.client.post(url.clone()).headers(headers).body(body);
-        if let Some(timeout) = self.timeout {
-            request = request.timeout(timeout);
-        }
-        let timed_out = || NoAnswer::TimedOut(self.timeout.unwrap_or_default());
-        let mut response = request.send().await.map_err(|error| match &error {
-            e if e.is_connect() => NoAnswer::Unwritten(innermost(e)),
-            e if e.is_timeout() => timed_out(),
-            e if is_closed(e) => NoAnswer::Closed(innermost(e)),
-            e => NoAnswer::Garbled(innermost(e)),
-        })?;
-        let mut body = BytesMut::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) => {
-                    let room = READ_AT_MOST - body.len();
-                    body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-                    if room <= chunk.len() {
-                        break;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) if error.is_timeout() => return Err(timed_out()),
-                Err(error) => return Err(NoAnswer::Garbled(innermost(&error))),
+        let call = self.call_for_ever(target, headers, body);
+        match self.timeout {
+            None => call.await,
+            Some(most) => {
+                let called = tokio::time::timeout(most, call).await;
+                called.unwrap_or(Err(NoAnswer::TimedOut(most)))
             }
         }
-        let headers = std::mem::take(response.headers_mut());
-        Ok(Answer { status: response.status(), headers, body: body.freeze() })
+    }
+
+    async fn call_for_ever(
+        &self,
+        target: &Target,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Answer, NoAnswer> {
+        let way = self.connections.way();
+        let (whole, path) = match &target.uris {
+            Ok(uris) => uris,
+            Err(error) => return Err(NoAnswer::Garbled(error.to_string())),
+        };
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = if way.takes_whole_addresses() { whole } else { path }.clone();
+        *request.headers_mut() = headers;
+        way.sign(request.headers_mut());
+        let mut exchange = self.connections.send(request).await?;
+        let status = exchange.response.status();
+        let headers = std::mem::take(exchange.response.headers_mut());
+        let body = read(&mut exchange).await?;
+        exchange.end();
+        Ok(Answer { status, headers, body })
     }
 }
 
+/// Reads an answer's body, up to [`READ_AT_MOST`].
+async fn read(exchange: &mut Exchange<'_>) -> Result<Bytes, NoAnswer> {
+    let garbled = |error: hyper::Error| NoAnswer::Garbled(innermost(&error));
+    let Some(first) = exchange.chunk().await.map_err(garbled)? else { return Ok(Bytes::new()) };
+    // Nearly every answer comes in one piece, which is then not copied.
+    let Some(second) = exchange.chunk().await.map_err(garbled)? else { return Ok(first) };
+    let mut body = BytesMut::from(&*first);
+    let mut next = Some(second);
+    while let Some(chunk) = next {
+        let room = READ_AT_MOST.saturating_sub(body.len());
+        body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        if room <= chunk.len() {
+            break;
+        }
+        next = exchange.chunk().await.map_err(garbled)?;
+    }
+    Ok(body.freeze())
+}
+
+/// What became of a request that was, or may have been, written.
+fn unanswered(error: &hyper::Error) -> NoAnswer {
+    let why = innermost(error);
+    if is_closed(error) { NoAnswer::Closed(why) } else { NoAnswer::Garbled(why) }
+}
+
 /// The connection was closed or reset before an answer, as opposed to an answer that is not HTTP.
-fn is_closed(error: &reqwest::Error) -> bool {
+fn is_closed(error: &hyper::Error) -> bool {
+    if error.is_incomplete_message() || error.is_canceled() {
+        return true;
+    }
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(hyper) = cause.downcast_ref::<hyper::Error>()
-            && (hyper.is_incomplete_message() || hyper.is_canceled())
-        {
-            return true;
-        }
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
             return !matches!(io.kind(), std::io::ErrorKind::InvalidData);
         }
@@ -148,8 +208,8 @@ fn is_closed(error: &reqwest::Error) -> bool {
 }
 
 /// The deepest cause: the outer layers only repeat that a request failed, and name the URL.
-pub(crate) fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
+pub(crate) fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
@@ -233,3 +293,6 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! The phases stand in [`process`], in order: settings, log, metrics, admin server, first listing,
 //! connect, ready, run, drain, exit code. A connector's `main` is a call of [`run`].
 
+use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,7 +28,7 @@ use crate::functions::Functions;
 use crate::gateway::{self, Gateway, GatewayOptions, Progress, poll};
 use crate::headers::HeaderRules;
 use crate::hold::Holds;
-use crate::invoke::Invoker;
+use crate::invoke::{Invoker, Way};
 use crate::lane::{Intake, IntakeInner};
 use crate::log::{self, Chain};
 use crate::metrics::Metrics;
@@ -94,11 +95,11 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     conditions.expect(&broker());
     tokio::spawn(conditions.clone().summarise(Duration::from_secs(60)));
 
-    let client = match client::<S>(&core) {
-        Ok(client) => client,
+    let (client, way) = match reach::<S>(&core) {
+        Ok(both) => both,
         // An `https` gateway and no trusted certificates: a person must mend the image.
         Err(error) => {
-            let why = format!("gateway_url: {}\n", Chain(&error));
+            let why = format!("gateway_url: {}\n", Chain(&*error));
             return print(&settings::Outcome::Mistakes(why));
         }
     };
@@ -107,6 +108,7 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     let intake = assemble::<S>(Assembly {
         config: core,
         client,
+        way,
         topics: map.topics(),
         listings: map.progress(),
         conditions,
@@ -131,7 +133,8 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
 /// What a process is put together from.
 pub(crate) struct Assembly {
     pub(crate) config: Arc<CoreConfig>,
-    pub(crate) client: reqwest::Client,
+    pub(crate) client: Client,
+    pub(crate) way: Way,
     pub(crate) topics: watch::Receiver<Arc<TopicMap>>,
     pub(crate) listings: watch::Receiver<Progress>,
     pub(crate) conditions: Conditions,
@@ -140,11 +143,11 @@ pub(crate) struct Assembly {
 
 /// Puts together what stands between a source and the gateway, and starts what it needs.
 pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
-    let Assembly { config, client, topics, listings, conditions, metrics } = parts;
+    let Assembly { config, client, way, topics, listings, conditions, metrics } = parts;
     let running = Running::new(config.max_inflight);
     metrics.calls_limit.set(i64::try_from(config.max_inflight).unwrap_or(i64::MAX));
     let gateway = gateway_url(&config);
-    let probe = platform::probe(client.clone(), &gateway);
+    let probe = platform::probe(client, &gateway);
     let (platform, questions) = Platform::new(probe, conditions.clone());
     tokio::spawn(questions);
     let cut = CancellationToken::new();
@@ -161,7 +164,7 @@ pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
             Arc::clone(&metrics),
         ),
         running,
-        invoker: Invoker::new(client, config.upstream_timeout),
+        invoker: Invoker::new(way, config.max_inflight, config.upstream_timeout),
         headers: header_rules::<S>(&config),
         letters: Letters::default(),
         conditions: conditions.clone(),
@@ -298,10 +301,15 @@ fn gateway_url(config: &CoreConfig) -> Url {
     config.gateway_url.parse().expect("the settings accept only a URL")
 }
 
-/// The client for everything that goes to the gateway.
-pub(crate) fn client<S: Source>(config: &CoreConfig) -> reqwest::Result<Client> {
-    let rules = header_rules::<S>(config);
-    gateway::client(&config.gateway_url, rules.user_agent(), config.max_inflight)
+/// The client for what is asked of the gateway, and the way that calls of functions take.
+///
+/// # Errors
+/// There is nothing that TLS could trust.
+pub(crate) fn reach<S: Source>(config: &CoreConfig) -> Result<(Client, Way), Box<dyn Error>> {
+    let tls = gateway::tls(&config.gateway_url)?;
+    let client = gateway::client(tls.clone(), header_rules::<S>(config).user_agent())?;
+    let gateway = config.gateway_url.parse().expect("the settings accept only an address");
+    Ok((client, Way::new(&gateway, tls)))
 }
 
 pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {

@@ -243,7 +243,7 @@ impl<'a> Carrier<'a> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let asynchronous = mapping.asynchronous.unwrap_or(dispatcher.config.asynchronous);
         let asynchronous = asynchronous && !event.wants_reply;
-        let url = if asynchronous { &function.async_url } else { &function.sync_url };
+        let target = if asynchronous { &function.async_target } else { &function.sync_target };
         let headers = with_attempt(headers, self.calls_known(calls.made.saturating_add(1)));
         if dispatcher.config.print_request_body {
             let body = String::from_utf8_lossy(&event.payload);
@@ -256,7 +256,7 @@ impl<'a> Carrier<'a> {
             biased;
             () = dispatcher.cut.cancelled() => None,
             // In a box: thousands of events wait in this future, and few of them call.
-            answer = Box::pin(dispatcher.invoker.call(url, headers, event.payload.clone())) => {
+            answer = Box::pin(dispatcher.invoker.call(target, headers, event.payload.clone())) => {
                 Some(answer)
             }
         };

@@ -110,7 +110,7 @@ fn options(address: SocketAddr) -> GatewayOptions {
 
 fn gateway(options: GatewayOptions) -> Gateway {
     let agent = HeaderValue::from_static("test");
-    Gateway::new(client(&options.url, &agent, 4).unwrap(), options)
+    Gateway::new(client(tls(&options.url).unwrap(), &agent).unwrap(), options)
 }
 
 async fn started() -> (Server, Gateway) {

@@ -20,7 +20,7 @@ use crate::event::{Event, EventId, FunctionName, OrderKey};
 use crate::gateway::Progress;
 use crate::lane::{Intake, Lane, LaneOptions, Settlement};
 use crate::metrics::Metrics;
-use crate::run::{Assembly, assemble, client, rules};
+use crate::run::{Assembly, assemble, reach, rules};
 use crate::settings::{self, Setting, Values};
 use crate::source::{Letterbox, Source, SourceConfig, SourceError, StoreError};
 use crate::topics::{Catalog, Function, Pattern, Rules, TopicMap};
@@ -142,9 +142,7 @@ impl Bench {
             Err(outcome) => panic!("{}", outcome.text()),
         };
         let config = Arc::new(loaded.core);
-        // Another test of this process may have installed it.
-        drop(rustls::crypto::ring::default_provider().install_default());
-        let client = client::<ByHand>(&config).expect("a client");
+        let (client, way) = reach::<ByHand>(&config).expect("an http gateway");
         let rules = rules::<ByHand>(&config);
         let (publish, topics) = watch::channel(Arc::new(TopicMap::empty()));
         let metrics = Arc::new(Metrics::new("test", "0.0.0"));
@@ -154,7 +152,7 @@ impl Bench {
         let listed = Progress { listings: 1, first: Some(first), last: Some(now), unlisted: 0 };
         // Dropped at once: tests never list again.
         let (_, listings) = watch::channel(listed);
-        let parts = Assembly { config, client, topics, listings, conditions, metrics };
+        let parts = Assembly { config, client, way, topics, listings, conditions, metrics };
         let intake = assemble::<ByHand>(parts);
         let letters = Arc::new(Letters::default());
         let letterbox = Arc::clone(&letters);
