@@ -8,12 +8,13 @@
 mod tests;
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::server::conn::http1;
@@ -22,7 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::conditions::Conditions;
+use crate::conditions::Subject;
 
 /// How many connections are open at a time; further ones wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 32;
@@ -39,16 +40,37 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
 
-/// What the pages are made from. The closures run on the server's tasks and must not block.
-#[derive(Clone)]
-pub struct Pages {
+/// What the status page may do: run what it brings along and ask this server. Names that
+/// publishers and annotations choose are shown on it.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+/// What the pages are made from. Whatever is asked answers from memory and must not block, but for
+/// the fleet, which asks other processes.
+pub trait Pages: Send + Sync + 'static {
     /// Behind `/readyz`.
-    pub conditions: Conditions,
+    ///
+    /// # Errors
+    /// What keeps the process from being ready, and why.
+    fn ready(&self) -> Result<(), Vec<(Subject, String)>>;
+
     /// Behind `/metrics`: the text in the OpenMetrics format.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Behind `/status`.
-    pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    fn metrics(&self) -> String;
+
+    /// Behind `/status`: a JSON document.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON, which is a mistake of ours.
+    fn status(&self) -> serde_json::Result<String>;
+
+    /// Behind `/fleet`: a JSON list of the other connectors' documents.
+    ///
+    /// # Errors
+    /// As for [`status`](Self::status).
+    fn fleet(&self) -> impl Future<Output = serde_json::Result<String>> + Send;
 }
 
 /// The admin server, bound to its port.
@@ -85,7 +107,7 @@ impl Admin {
 
     /// Answers requests. Never ends; dropping it closes the port and leaves what is being answered
     /// to end by itself.
-    pub async fn serve(self, pages: Pages) {
+    pub async fn serve<P: Pages>(self, pages: Arc<P>) {
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         loop {
             let place = Arc::clone(&places).acquire_owned().await;
@@ -97,7 +119,7 @@ impl Admin {
                     continue;
                 }
             };
-            let pages = pages.clone();
+            let pages = Arc::clone(&pages);
             tokio::spawn(async move {
                 let _place = place;
                 answer(stream, pages).await;
@@ -113,10 +135,10 @@ async fn listen(address: IpAddr, port: u16) -> std::io::Result<Admin> {
 }
 
 /// Answers the one request of a connection.
-async fn answer(stream: TcpStream, pages: Pages) {
+async fn answer<P: Pages>(stream: TcpStream, pages: Arc<P>) {
     let service = service_fn(move |request| {
-        let response = respond(&pages, &request);
-        async move { Ok::<_, Infallible>(response) }
+        let pages = Arc::clone(&pages);
+        async move { Ok::<_, Infallible>(respond(&*pages, &request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -131,15 +153,16 @@ async fn answer(stream: TcpStream, pages: Pages) {
     }
 }
 
-fn respond<B>(pages: &Pages, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn respond<B>(pages: &impl Pages, request: &Request<B>) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = page(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD only\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
     match request.uri().path() {
+        "/" => status_page(),
         "/healthz" => page(StatusCode::OK, PLAIN, "ok\n"),
-        "/readyz" => match pages.conditions.ready() {
+        "/readyz" => match pages.ready() {
             Ok(()) => page(StatusCode::OK, PLAIN, "ready\n"),
             Err(reasons) => {
                 let lines: String = reasons
@@ -151,10 +174,24 @@ fn respond<B>(pages: &Pages, request: &Request<B>) -> Response<Full<Bytes>> {
                 page(StatusCode::SERVICE_UNAVAILABLE, PLAIN, lines)
             }
         },
-        "/metrics" => page(StatusCode::OK, OPEN_METRICS, (pages.metrics)()),
-        "/status" => page(StatusCode::OK, JSON, format!("{:#}\n", (pages.status)())),
-        "/" => page(StatusCode::OK, PLAIN, "/healthz\n/readyz\n/metrics\n/status\n"),
+        "/metrics" => page(StatusCode::OK, OPEN_METRICS, pages.metrics()),
+        "/status" => json(pages.status()),
+        "/fleet" => json(pages.fleet().await),
         _ => page(StatusCode::NOT_FOUND, PLAIN, "no such page\n"),
+    }
+}
+
+/// The status page: one file, which asks for everything else at this same address.
+fn status_page() -> Response<Full<Bytes>> {
+    let mut response = page(StatusCode::OK, HTML, include_str!("admin/page.html"));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+fn json(document: serde_json::Result<String>) -> Response<Full<Bytes>> {
+    match document {
+        Ok(document) => page(StatusCode::OK, JSON, document),
+        Err(error) => page(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, format!("{error}\n")),
     }
 }
 

@@ -235,7 +235,7 @@ async fn call_with_letter(
     drop(permit);
     let well = called.as_ref().is_ok_and(|answer| answer.status.is_success());
     let outcome = if well { Called::Well } else { Called::Retry };
-    function.metrics.called(outcome, began.elapsed());
+    function.called(outcome, began.elapsed());
     match called {
         Ok(_) if well => Ok(()),
         Ok(answer) => Err(format!("{to} answered {}", answer.status.as_u16())),

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::HeaderName;
+use serde::Serialize;
 
 /// One message, or one tick of a schedule.
 #[derive(Debug, Clone)]
@@ -172,7 +173,7 @@ impl OrderKey {
 
 /// The name a function is called by: `name.namespace`, or `name` where the provider has no
 /// namespaces.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct FunctionName(Arc<str>);
 
 impl FunctionName {

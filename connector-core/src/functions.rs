@@ -1,16 +1,17 @@
 //! What the process keeps of each function while it runs: its limit, its addresses, its counters.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::Url;
 
 use crate::event::FunctionName;
 use crate::invoke::Target;
-use crate::metrics::{FunctionMetrics, Metrics};
+use crate::metrics::{Called, FunctionMetrics, Metrics};
 use crate::permits::{Gate, Running};
+use crate::recent;
 use crate::topics::{Mapping, TopicMap};
 
 /// Everything kept of one function.
@@ -26,9 +27,35 @@ pub struct Function {
     pub gate: Arc<Gate>,
     /// Its counters.
     pub metrics: FunctionMetrics,
+    /// Its calls in the last minutes.
+    pub recent: recent::Calls,
+    letters: AtomicU64,
     letters_in_a_row: AtomicU32,
+    retrying: AtomicUsize,
+    failure: Mutex<Option<Failure>>,
     /// When a failing call of it was last logged.
     warned: Mutex<Option<Instant>>,
+}
+
+/// The last call of a function that was not answered well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// When it ended.
+    pub at: SystemTime,
+    /// The event's topic.
+    pub topic: Arc<str>,
+    /// What was wrong, in a sentence.
+    pub why: String,
+}
+
+/// An event waits for its next attempt as long as this lives.
+#[derive(Debug)]
+pub struct Retrying<'a>(&'a Function);
+
+impl Drop for Retrying<'_> {
+    fn drop(&mut self) {
+        self.0.retrying.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A function that fails every call is logged this often.
@@ -46,8 +73,47 @@ impl Function {
         due
     }
 
+    /// Notes a call that has ended.
+    pub fn called(&self, called: Called, took: Duration) {
+        self.metrics.called(called, took);
+        self.recent.note(called == Called::Well, took);
+    }
+
+    /// Notes why the last call was not answered well.
+    pub fn failed(&self, topic: &Arc<str>, why: &str) {
+        let failure =
+            Failure { at: SystemTime::now(), topic: Arc::clone(topic), why: why.to_owned() };
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+
+    /// The last call that was not answered well, however long ago.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that an event waits for its next attempt, until the value returned is dropped.
+    pub fn retries(&self) -> Retrying<'_> {
+        self.retrying.fetch_add(1, Ordering::Relaxed);
+        Retrying(self)
+    }
+
+    /// How many events wait for their next attempt. Those whose wait is stored in the broker are
+    /// not known here.
+    #[must_use]
+    pub fn retrying(&self) -> usize {
+        self.retrying.load(Ordering::Relaxed)
+    }
+
+    /// How many dead letters there have been.
+    #[must_use]
+    pub fn letters(&self) -> u64 {
+        self.letters.load(Ordering::Relaxed)
+    }
+
     /// Notes a dead letter; gives how many there have been since it last answered well.
     pub fn letter(&self) -> u32 {
+        self.letters.fetch_add(1, Ordering::Relaxed);
         self.letters_in_a_row.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -99,6 +165,24 @@ impl Functions {
         self.get(name, None)
     }
 
+    /// All of them, in no order.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Function>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.functions.values().map(Arc::clone).collect()
+    }
+
+    /// How many calls may run of a function that has not been called yet.
+    #[must_use]
+    pub fn limit(&self, mapping: &Mapping) -> usize {
+        let mapped = self.known.read().unwrap_or_else(PoisonError::into_inner).mapped;
+        self.share(mapping.concurrency, mapped)
+    }
+
+    fn share(&self, concurrency: Option<usize>, mapped: usize) -> usize {
+        self.running.share(concurrency.unwrap_or(self.concurrency), mapped.max(1))
+    }
+
     fn get(&self, name: &FunctionName, concurrency: Option<usize>) -> Arc<Function> {
         if let Some(known) =
             self.known.read().unwrap_or_else(PoisonError::into_inner).functions.get(name)
@@ -106,8 +190,7 @@ impl Functions {
             return Arc::clone(known);
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let limit =
-            self.running.share(concurrency.unwrap_or(self.concurrency), known.mapped.max(1));
+        let limit = self.share(concurrency, known.mapped);
         let made = || {
             Arc::new(Function {
                 name: name.clone(),
@@ -115,7 +198,11 @@ impl Functions {
                 async_target: self.target("async-function", name),
                 gate: Gate::new(limit),
                 metrics: self.metrics.function(name.as_str()),
+                recent: recent::Calls::default(),
+                letters: AtomicU64::new(0),
                 letters_in_a_row: AtomicU32::new(0),
+                retrying: AtomicUsize::new(0),
+                failure: Mutex::new(None),
                 warned: Mutex::new(None),
             })
         };

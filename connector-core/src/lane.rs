@@ -28,6 +28,7 @@ use crate::gateway::Progress;
 use crate::metrics::{Came, Metrics};
 use crate::order::Closed;
 use crate::pairs::Pins;
+use crate::recent::Traffic;
 use crate::settings::CoreConfig;
 use crate::topics::TopicMap;
 
@@ -100,6 +101,7 @@ pub(crate) struct IntakeInner {
     pub(crate) listings: watch::Receiver<Progress>,
     pub(crate) conditions: Conditions,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traffic: Traffic,
     pub(crate) draining: CancellationToken,
     pub(crate) cut: CancellationToken,
 }
@@ -360,6 +362,7 @@ impl Slot {
         self.held.resize(event.payload.len());
         let (tell, hear) = oneshot::channel();
         self.intake.0.metrics.received();
+        self.intake.0.traffic.received(&event.topic);
         self.intake.0.dispatcher.accept(Work {
             event: Arc::new(event),
             lane: self.lane,

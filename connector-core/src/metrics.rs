@@ -145,10 +145,13 @@ impl Came {
 }
 
 impl Called {
-    const ALL: [Self; 6] =
+    /// Everything a call can come to.
+    pub const ALL: [Self; 6] =
         [Self::Well, Self::Retry, Self::Refused, Self::Misconfigured, Self::Uncounted, Self::Cut];
 
-    fn label(self) -> &'static str {
+    /// Its name as a label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
         match self {
             Self::Well => "well",
             Self::Retry => "retry",
@@ -279,6 +282,14 @@ impl Metrics {
     pub(crate) fn came(&self, came: Came) {
         self.came[came as usize].inc();
         self.in_flight.dec();
+    }
+
+    /// All deliveries, those in flight, and those that ended, by the worst outcome of their
+    /// functions.
+    #[must_use]
+    pub fn totals(&self) -> (u64, i64, [(&'static str, u64); 6]) {
+        let ended = Came::ALL.map(|came| (came.label(), self.came[came as usize].get()));
+        (self.received.get(), self.in_flight.get(), ended)
     }
 
     /// The metrics of one function.

@@ -79,6 +79,12 @@ impl Gate {
         }
     }
 
+    /// How many calls of the function may run.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// How many calls of the function run now.
     #[must_use]
     pub fn running(&self) -> usize {

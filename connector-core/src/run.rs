@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderName;
 use reqwest::{Client, Url};
-use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,9 +20,10 @@ use tracing::{info, warn};
 
 use crate::admin::{Admin, Pages};
 use crate::budget::Budget;
-use crate::conditions::{Condition, Conditions, State, Subject};
+use crate::conditions::{Conditions, Subject};
 use crate::dead_letter::{Address, Letters};
 use crate::dispatch::Dispatcher;
+use crate::fleet;
 use crate::functions::Functions;
 use crate::gateway::{self, Gateway, GatewayOptions, Progress, poll};
 use crate::headers::HeaderRules;
@@ -35,8 +35,10 @@ use crate::metrics::Metrics;
 use crate::pairs::{PairMemory, REMEMBERED};
 use crate::permits::Running;
 use crate::platform::{self, Platform};
+use crate::recent::Traffic;
 use crate::settings::{self, CoreConfig, Loaded};
 use crate::source::Source;
+use crate::status::{About, Status};
 use crate::supervisor::{broker, supervise};
 use crate::topics::{Rules, TopicMap};
 
@@ -79,7 +81,8 @@ fn print(outcome: &settings::Outcome) -> ExitCode {
 }
 
 async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
-    let Loaded { core, source, warnings } = loaded;
+    let Loaded { core, source, warnings, shown } = loaded;
+    let about = About { kind: S::KIND, started: SystemTime::now(), settings: shown };
     let (core, source) = (Arc::new(core), Arc::new(source));
     log::init(S::KIND, S::QUIET, core.debug, core.log_encoding);
     for warning in warnings {
@@ -107,14 +110,14 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     let (map, polling) = poll(gateway, rules::<S>(&core), &core, conditions.clone());
     let intake = assemble::<S>(Assembly {
         config: core,
-        client,
+        client: client.clone(),
         way,
         topics: map.topics(),
         listings: map.progress(),
         conditions,
         metrics,
     });
-    tokio::spawn(serve_admin(intake.clone()));
+    tokio::spawn(serve_admin(intake.clone(), about, client));
     tokio::spawn(polling);
     tokio::select! {
         () = signals.next() => return ExitCode::SUCCESS,
@@ -182,6 +185,7 @@ pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
         listings,
         conditions,
         metrics,
+        traffic: Traffic::new(),
         draining: CancellationToken::new(),
         cut,
         config,
@@ -282,18 +286,37 @@ impl Signals {
     }
 }
 
-async fn serve_admin(intake: Intake) {
+async fn serve_admin(intake: Intake, about: About, client: Client) {
     let port = intake.config().admin_port;
-    let (metrics, conditions) = (intake.clone(), intake.conditions().clone());
-    let status = intake;
     let Some(admin) = Admin::bind(port).await else { return };
     info!(port = admin.address().port(), "admin server listens");
-    let pages = Pages {
-        conditions,
-        metrics: Arc::new(move || metrics.page()),
-        status: Arc::new(move || status.status()),
-    };
-    admin.serve(pages).await;
+    admin.serve(Arc::new(Shown { intake, about, client })).await;
+}
+
+/// What the admin server shows of this process.
+struct Shown {
+    intake: Intake,
+    about: About,
+    client: Client,
+}
+
+impl Pages for Shown {
+    fn ready(&self) -> Result<(), Vec<(Subject, String)>> {
+        self.intake.conditions().ready()
+    }
+
+    fn metrics(&self) -> String {
+        self.intake.page()
+    }
+
+    fn status(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&Status::of(&self.intake, &self.about))
+    }
+
+    async fn fleet(&self) -> serde_json::Result<String> {
+        let members = fleet::ask(&self.client, &self.intake.config().fleet).await;
+        serde_json::to_string(&members)
+    }
 }
 
 /// The gateway's address, which the settings have checked.
@@ -347,54 +370,4 @@ impl Intake {
         }
         inner.metrics.encode()
     }
-
-    /// What `/status` shows.
-    fn status(&self) -> serde_json::Value {
-        let inner = &*self.0;
-        let map = Arc::clone(&inner.topics.borrow());
-        let topics: Vec<_> = map
-            .wishes()
-            .iter()
-            .map(|wish| {
-                let functions: Vec<_> = wish.functions.iter().map(|f| f.as_str()).collect();
-                json!({ "topic": &*wish.item, "functions": functions })
-            })
-            .collect();
-        let skipped: Vec<_> = map
-            .skipped()
-            .iter()
-            .map(|s| json!({ "function": s.function.as_str(), "item": s.item, "why": s.reason }))
-            .collect();
-        let held: Vec<_> = inner
-            .dispatcher
-            .holds
-            .list()
-            .into_iter()
-            .map(|(topic, function, hold)| {
-                json!({ "topic": &*topic, "function": function.as_str(), "why": hold.why,
-                        "since": humantime::format_rfc3339_millis(hold.since).to_string() })
-            })
-            .collect();
-        let conditions: Vec<_> = inner.conditions.snapshot().iter().map(condition).collect();
-        json!({
-            "draining": self.is_draining(),
-            "conditions": conditions,
-            "topics": topics,
-            "skipped": skipped,
-            "held": held,
-            "running": inner.dispatcher.running.now(),
-            "max_inflight": inner.dispatcher.running.limit(),
-            "buffer_bytes": { "used": inner.budget.used(), "limit": inner.budget.limit() },
-        })
-    }
-}
-
-fn condition(condition: &Condition) -> serde_json::Value {
-    let (state, why) = match &condition.state {
-        State::Expected => ("expected", ""),
-        State::Well => ("well", ""),
-        State::Unwell { why, .. } => ("unwell", why.as_str()),
-    };
-    json!({ "subject": condition.subject.0, "state": state, "why": why,
-            "for_seconds": condition.lasted.as_secs() })
 }

@@ -127,6 +127,7 @@ pub struct TopicMap {
     many: Vec<Many>,
     wishes: Vec<Wish>,
     skipped: Vec<Skipped>,
+    unmapped: Vec<FunctionName>,
     nobody: Functions,
     /// What was found for topics that patterns had to be tried on.
     found: RwLock<Found>,
@@ -261,6 +262,13 @@ impl TopicMap {
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
+    }
+
+    /// The functions that exist and are mapped to nothing, sorted by name: they have no `topic`
+    /// annotation, or none of its items is used.
+    #[must_use]
+    pub fn unmapped(&self) -> &[FunctionName] {
+        &self.unmapped
     }
 
     /// How many functions are mapped to anything.

@@ -1,22 +1,37 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::conditions::Subject;
+use crate::conditions::{Conditions, Subject};
 use crate::log::capture::captured;
 
 const BROKER: Subject = Subject::new("broker");
 
+struct Scripted(Conditions);
+
+impl Pages for Scripted {
+    fn ready(&self) -> Result<(), Vec<(Subject, String)>> {
+        self.0.ready()
+    }
+
+    fn metrics(&self) -> String {
+        "# EOF\n".to_owned()
+    }
+
+    fn status(&self) -> serde_json::Result<String> {
+        Ok(r#"{"topics":["orders"]}"#.to_owned())
+    }
+
+    async fn fleet(&self) -> serde_json::Result<String> {
+        Ok(r#"[{"address":"nats:8081"}]"#.to_owned())
+    }
+}
+
 /// A server on a free port, with what its `/readyz` is made from.
 async fn server() -> (SocketAddr, Conditions) {
     let conditions = Conditions::new();
-    let pages = Pages {
-        conditions: conditions.clone(),
-        metrics: Arc::new(|| "# EOF\n".to_owned()),
-        status: Arc::new(|| serde_json::json!({ "topics": ["orders"] })),
-    };
     let admin = Admin::bind(0).await.unwrap();
     let port = admin.address().port();
-    tokio::spawn(admin.serve(pages));
+    tokio::spawn(admin.serve(Arc::new(Scripted(conditions.clone()))));
     (SocketAddr::from((Ipv4Addr::LOCALHOST, port)), conditions)
 }
 
@@ -47,6 +62,10 @@ async fn every_page_answers() {
     assert!(head.contains("content-type: application/json"), "{head}");
     let status: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status["topics"][0], "orders");
+    assert!(get(address, "/fleet").await.1.contains("nats:8081"));
+    let (head, body) = get(address, "/").await;
+    assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+    assert!(body.starts_with("<!doctype html>"), "{body}");
     assert!(get(address, "/other").await.0.starts_with("http/1.1 404"));
 }
 

@@ -269,7 +269,7 @@ impl<'a> Carrier<'a> {
                 Some(Call { answer, asynchronous, took })
             }
             None => {
-                function.metrics.called(Called::Cut, took);
+                function.called(Called::Cut, took);
                 None
             }
         }
@@ -287,7 +287,8 @@ impl<'a> Carrier<'a> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let Call { answer, asynchronous, took } = call;
         let name = &mapping.function;
-        let counted = |called| function.metrics.called(called, took);
+        let counted = |called| function.called(called, took);
+        let failed = |why: &str| function.failed(&event.topic, why);
         match judge(&answer, asynchronous, &mapping.retry, SystemTime::now()) {
             Judged::Well => {
                 counted(Called::Well);
@@ -298,11 +299,13 @@ impl<'a> Carrier<'a> {
             }
             Judged::Misconfigured(why) => {
                 counted(Called::Misconfigured);
+                failed(&why);
                 dispatcher.holds.begin(&event.topic, name, Mends::AnyAnswer, &why);
                 Ok(Next::Again)
             }
             Judged::Refused(why) => {
                 counted(Called::Refused);
+                failed(&why);
                 calls.note(&answer, &why);
                 match hold.map(|hold| hold.mends) {
                     // Tried, not judged: its events stay in flight until one is answered well.
@@ -313,6 +316,7 @@ impl<'a> Carrier<'a> {
                 Ok(Next::Bury { reason: "refused", reply: self.failed_reply(answer) })
             }
             Judged::Retry { why, after, platform, unwritten } => {
+                failed(&why);
                 let up = !platform || self.or_broken(name, dispatcher.platform.is_up_now()).await?;
                 if !up || unwritten {
                     counted(Called::Uncounted);
@@ -343,6 +347,7 @@ impl<'a> Carrier<'a> {
                 if self.stores_waits {
                     return Ok(Next::End(Carried::Released { after: Some(wait) }));
                 }
+                let _retries = function.retries();
                 self.or_broken(name, tokio::time::sleep(wait)).await?;
                 Ok(Next::Again)
             }

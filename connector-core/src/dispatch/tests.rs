@@ -10,4 +10,5 @@ mod lent;
 mod letters;
 mod order;
 mod platform;
+mod status;
 mod unmatched;

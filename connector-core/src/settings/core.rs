@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::uri::Authority;
+
 use super::Values;
 use super::duration::format_go_duration;
 use crate::dead_letter::Address;
@@ -86,6 +88,8 @@ pub struct CoreConfig {
     pub drain_timeout: Duration,
     /// The port of the admin server. 0: any free one.
     pub admin_port: u16,
+    /// The admin addresses of other connectors, `host:port`, that the status page shows as well.
+    pub fleet: Vec<Authority>,
 }
 
 /// The `Content-Type` of calls: what is configured, else the message's own, else the fallback.
@@ -181,6 +185,7 @@ impl CoreConfig {
             grace_period,
             drain_timeout: drain_timeout(values, grace_period),
             admin_port: u16::try_from(values.number("admin_port")).unwrap_or_default(),
+            fleet: fleet(values),
         }
     }
 }
@@ -209,6 +214,10 @@ fn check_gateway_url(url: &str) -> Result<(), &'static str> {
     if authority.as_str().contains('@') {
         return Err("carries credentials: set basic_auth, and put them into files");
     }
+    check_port(authority)
+}
+
+fn check_port(authority: &Authority) -> Result<(), &'static str> {
     if authority.host().is_empty() {
         return Err("has no host");
     }
@@ -216,6 +225,23 @@ fn check_gateway_url(url: &str) -> Result<(), &'static str> {
         return Err("has no valid port");
     }
     Ok(())
+}
+
+fn fleet(values: &mut Values) -> Vec<Authority> {
+    let mut addresses = Vec::new();
+    for item in values.list("fleet") {
+        let address = item.parse::<Authority>().ok();
+        let address = address.filter(|it| !it.as_str().contains('@') && it.port_u16().is_some());
+        match address.filter(|it| check_port(it).is_ok()) {
+            Some(address) => addresses.push(address),
+            None => values.mistake_taking(
+                "fleet",
+                format!("{} is no address", super::reading::quoted(&item)),
+                Some("host:port of other connectors, separated by commas".to_owned()),
+            ),
+        }
+    }
+    addresses
 }
 
 fn rebuild_interval(values: &mut Values) -> Duration {

@@ -2,6 +2,7 @@
 
 use super::core::CoreConfig;
 use super::flags::{self, Flags, Page};
+use super::render::ShownSetting;
 use super::shared::SHARED;
 use super::values::{Values, Warning};
 use super::{Setting, layers, render};
@@ -27,6 +28,8 @@ pub struct Loaded<C> {
     pub source: C,
     /// What was passed over, to be logged once the log is set up.
     pub warnings: Vec<Warning>,
+    /// Every setting as it may be shown.
+    pub shown: Vec<ShownSetting>,
 }
 
 /// Why the process is not to run: print the text, exit with the code.
@@ -171,7 +174,8 @@ fn load_with<C>(
     if page == Some(Page::Check) {
         return Err(Outcome::Print(render::check(table, &values)));
     }
-    Ok(Loaded { core, source, warnings: values.warnings })
+    let shown = render::shown(table, &values);
+    Ok(Loaded { core, source, warnings: values.warnings, shown })
 }
 
 impl<C> Loaded<C> {

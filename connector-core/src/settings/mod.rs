@@ -25,6 +25,7 @@ mod values;
 pub use self::core::{ContentType, CoreConfig, LogEncoding, UnmatchedPolicy};
 pub use self::duration::{format_go_duration, parse_go_duration};
 pub use self::load::{Loaded, Outcome, Table, arguments, environment, load};
+pub use self::render::ShownSetting;
 pub use self::values::{Mistake, Values, Warning};
 
 /// One setting, as a row of the table.

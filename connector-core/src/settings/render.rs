@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::core::DEAD_LETTER;
 use super::flags::{self, PAGES};
 use super::layers::older_names;
@@ -64,26 +66,43 @@ pub(super) fn help(table: &Table) -> String {
     text
 }
 
+/// A setting as it may be shown: never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownSetting {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds, as it would be written; `(set)` for a secret, `(unset)` where nothing holds.
+    pub value: String,
+    /// Where it was written; `None`: nowhere.
+    pub origin: Option<String>,
+    /// Whether somebody chose it.
+    pub chosen: bool,
+}
+
+/// Every setting as it may be shown, in the order of the help.
+pub(super) fn shown(table: &Table, values: &Values) -> Vec<ShownSetting> {
+    let rows = sections(table).flat_map(|(_, rows)| rows);
+    rows.filter_map(|setting| {
+        let given = values.entries.get(setting.name)?.given.as_ref();
+        let value = match given {
+            None => "(unset)".to_owned(),
+            Some(_) if setting.form == Form::Secret => "(set)".to_owned(),
+            Some(given) => given.text.escape_debug().to_string(),
+        };
+        let origin = given.map(|given| given.place.to_string());
+        let chosen = given.is_some_and(|given| !given.place.is_default());
+        Some(ShownSetting { name: setting.name, value, origin, chosen })
+    })
+    .collect()
+}
+
 /// The effective settings, one a line, with their origin. Secrets are not shown.
 pub(super) fn check(table: &Table, values: &Values) -> String {
     let mut text = String::new();
     let width = table.rows.iter().map(|setting| setting.name.len()).max().unwrap_or_default();
-    for (_, rows) in sections(table) {
-        for setting in rows {
-            let Some(entry) = values.entries.get(setting.name) else {
-                continue;
-            };
-            let shown = match &entry.given {
-                None => "(unset)".to_owned(),
-                Some(_) if setting.form == Form::Secret => "(set)".to_owned(),
-                Some(given) => given.text.escape_debug().to_string(),
-            };
-            let origin = match &entry.given {
-                None => String::new(),
-                Some(given) => format!("  [{}]", given.place),
-            };
-            line(&mut text, &format!("{:width$} = {shown}{origin}", setting.name));
-        }
+    for ShownSetting { name, value, origin, .. } in shown(table, values) {
+        let origin = origin.map(|place| format!("  [{place}]")).unwrap_or_default();
+        line(&mut text, &format!("{name:width$} = {value}{origin}"));
     }
     if !values.warnings.is_empty() {
         line(&mut text, "\nPassed over:");

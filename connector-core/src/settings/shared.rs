@@ -202,7 +202,14 @@ pub(super) const SHARED: &[Setting] = &[
         "admin_port",
         Form::Number(0, 65_535),
         Some("8081"),
-        "The port of `/metrics`, `/healthz`, `/readyz` and `/status`. 0: any free one.",
+        "The port of the status page, `/metrics`, `/healthz`, `/readyz` and `/status`. 0: any free one.",
+    ),
+    ours(
+        "fleet",
+        Form::List,
+        None,
+        "The admin addresses of other connectors, `host:port`, to be seen on this one's status page as well. They are \
+         asked only while somebody looks.",
     ),
     upstream("debug", Form::Flag, Some("false"), "Logs more."),
     upstream(

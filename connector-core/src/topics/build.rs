@@ -23,6 +23,7 @@ pub(super) struct Build {
     mappings: Vec<Arc<Mapping>>,
     items: HashMap<Arc<str>, Item>,
     skipped: Vec<Skipped>,
+    unmapped: Vec<FunctionName>,
 }
 
 /// What the source made of one item, and the positions of the functions that ask for it.
@@ -34,6 +35,7 @@ struct Item {
 impl Build {
     pub(super) fn read(&mut self, function: &Function, rules: &Rules) {
         let Some(topics) = function.annotations.get(TOPIC) else {
+            self.unmapped.push(function.name.clone());
             return;
         };
         let index = self.mappings.len();
@@ -53,6 +55,8 @@ impl Build {
         if mapped {
             let mapping = self.mapping(function, rules);
             self.mappings.push(Arc::new(mapping));
+        } else {
+            self.unmapped.push(function.name.clone());
         }
     }
 
@@ -138,7 +142,7 @@ impl Build {
     }
 
     pub(super) fn finish(self) -> TopicMap {
-        let Self { mappings, items, skipped } = self;
+        let Self { mappings, items, skipped, unmapped } = self;
         let mut items: Vec<_> = items.into_iter().collect();
         items.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let mut exact: HashMap<Arc<str>, Vec<usize>> = HashMap::with_capacity(items.len());
@@ -176,6 +180,7 @@ impl Build {
             many,
             wishes,
             skipped,
+            unmapped,
             nobody: Arc::new([]),
             found: RwLock::default(),
             mappings,
