@@ -5,7 +5,7 @@ set -euo pipefail
 
 kind=kafka
 default_port=19092
-port_step=2 # the controller listens beside the broker
+port_step=8 # the controller listens beside the broker, and further listeners of a private one beside that
 start_timeout=90
 files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/kafka
 
@@ -28,7 +28,11 @@ broker_fetch() {
 
 broker_prepare() {
   local controller=$((port + 1))
-  sed -e "s|@PORT@|$port|g" -e "s|@CONTROLLER_PORT@|$controller|g" -e "s|@DATA@|$dir/data|g" \
+  local further=() n
+  for ((n = 2; n < port_step; n++)); do
+    further+=(-e "s|@PORT+$n@|$((port + n))|g")
+  done
+  sed -e "s|@PORT@|$port|g" -e "s|@CONTROLLER_PORT@|$controller|g" -e "s|@DATA@|$dir/data|g" "${further[@]}" \
     "$files/server.properties" "$dir/settings" > "$dir/server.properties"
   if [ ! -e "$dir/formatted" ]; then
     rm -rf "$dir/data"
@@ -65,7 +69,8 @@ broker_tool() {
     groups) class=consumer.group.ConsumerGroupCommand ;;
     offsets) class=GetOffsetShell ;;
     configs) run_java kafka.admin.ConfigCommand --bootstrap-server "127.0.0.1:$port" "${@:2}"; return ;;
-    *) die "the tools are: topics, produce, consume, groups, offsets, configs" ;;
+    acls) run_java org.apache.kafka.tools.AclCommand --bootstrap-server "127.0.0.1:$port" "${@:2}"; return ;;
+    *) die "the tools are: topics, produce, consume, groups, offsets, configs, acls" ;;
   esac
   run_java "org.apache.kafka.tools.$class" --bootstrap-server "127.0.0.1:$port" "${@:2}"
 }

@@ -21,7 +21,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
 use crate::client::{Consumer, Partition, Rebalance, list};
-use crate::commit::{Commits, Standing, offsets};
+use crate::commit::{Commits, Last, Standing, offsets};
 use crate::config::KafkaConfig;
 use crate::lane::{Reader, Stuck};
 use crate::meters::Meters;
@@ -125,9 +125,10 @@ impl Assignment {
         let mut starts = HashMap::new();
         // While draining nothing new is begun; the answer alone is owed.
         if !partitions.is_empty() && !self.intake.is_draining() {
-            starts = self.begin_at(&partitions).await?;
+            let denied;
+            (starts, denied) = self.begin_at(&partitions).await?;
             for (partition, start) in &starts {
-                self.start(partition, start.clone())?;
+                self.start(partition, start.clone(), !denied.contains(partition))?;
             }
         }
         let list = offsets(starts.iter()).map_err(broken)?;
@@ -142,12 +143,15 @@ impl Assignment {
         Ok(())
     }
 
-    /// Where each partition begins. What the group had not committed is committed then.
+    /// Where each partition begins. What the group had not committed is committed then; beside it,
+    /// the partitions for which the broker does not let us commit. It does not let us read them
+    /// either, so nothing of them is called before.
     async fn begin_at(
         &self,
         partitions: &[Partition],
-    ) -> Result<HashMap<Partition, Standing>, SourceError> {
+    ) -> Result<(HashMap<Partition, Standing>, Vec<Partition>), SourceError> {
         let patience = Instant::now() + FIRST_COMMIT;
+        let mut denied = Vec::new();
         loop {
             let Positions { starts, fresh } = self.resolve(partitions).await?;
             // One member decides for all partitions of a new topic, or two would each choose
@@ -158,13 +162,19 @@ impl Assignment {
             let (ours, others): (Vec<_>, Vec<_>) = fresh
                 .into_iter()
                 .partition(|(partition, _)| late || owned.contains(&partition.topic));
-            if !ours.is_empty() && !self.commit_first(ours).await {
-                return Err(SourceError::Broken(
-                    "the first positions of a topic cannot be committed".to_owned(),
-                ));
+            if !ours.is_empty() {
+                match self.commit_first(ours).await {
+                    Last::Taken => {}
+                    Last::Denied(partitions) => denied = partitions,
+                    Last::Late => {
+                        return Err(SourceError::Broken(
+                            "the first positions of a topic cannot be committed".to_owned(),
+                        ));
+                    }
+                }
             }
             if others.is_empty() {
-                return Ok(starts);
+                return Ok((starts, denied));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -179,21 +189,26 @@ impl Assignment {
             .map_err(|error| SourceError::Broken(format!("cannot look up positions: {error}")))
     }
 
-    async fn commit_first(&self, fresh: Vec<(Partition, Standing)>) -> bool {
+    async fn commit_first(&self, fresh: Vec<(Partition, Standing)>) -> Last {
         let mut partitions = Vec::new();
         for (partition, standing) in fresh {
             tracing::info!(topic = %partition.topic, partition = partition.number,
                 offset = standing.offset, "the group begins here: it has no committed offset");
-            // Nothing is committed yet; no offset is this one.
-            let none = Standing { offset: -1, metadata: String::new() };
-            self.commits.begin(partition.clone(), u64::MAX, none, Arc::new(AtomicI64::new(-1)));
+            let seen = Arc::new(AtomicI64::new(-1));
+            self.commits.begin(partition.clone(), u64::MAX, Standing::none(), seen);
             self.commits.report(partition.clone(), u64::MAX, standing);
             partitions.push(partition);
         }
         self.commits.finish(partitions).await
     }
 
-    fn start(&mut self, partition: &Partition, start: Standing) -> Result<(), SourceError> {
+    /// Starts a lane. One whose start is not committed commits it as soon as it may.
+    fn start(
+        &mut self,
+        partition: &Partition,
+        start: Standing,
+        is_committed: bool,
+    ) -> Result<(), SourceError> {
         let Partition { topic, number } = partition;
         let queue = self
             .consumer
@@ -202,7 +217,11 @@ impl Assignment {
         let lane = self.next;
         self.next += 1;
         let committed = Arc::new(AtomicI64::new(start.offset));
-        self.commits.begin(partition.clone(), lane, start.clone(), Arc::clone(&committed));
+        let before = if is_committed { start.clone() } else { Standing::none() };
+        self.commits.begin(partition.clone(), lane, before, Arc::clone(&committed));
+        if !is_committed {
+            self.commits.report(partition.clone(), lane, start.clone());
+        }
         let (finish, told) = watch::channel(None);
         let window =
             NonZeroUsize::new(self.intake.config().lane_window).unwrap_or(NonZeroUsize::MIN);

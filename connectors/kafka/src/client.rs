@@ -66,6 +66,13 @@ pub(crate) enum Trouble {
     Unreachable(String),
 }
 
+impl Trouble {
+    /// Whether a person must act: time alone mends nothing.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Authentication(_) | Self::Tls(_))
+    }
+}
+
 thread_local! {
     /// Where the log ended, as told by the error of the poll that runs on this thread.
     static END: Cell<Option<i64>> = const { Cell::new(None) };
@@ -113,6 +120,16 @@ impl Listener {
     pub(crate) async fn troubled(&self) {
         self.troubled.notified().await;
     }
+
+    /// Resolves when librdkafka has complained of a refusal.
+    pub(crate) async fn refusal(&self) -> Trouble {
+        loop {
+            self.troubled().await;
+            if let Some(trouble) = self.trouble().filter(Trouble::is_refusal) {
+                return trouble;
+            }
+        }
+    }
 }
 
 impl ClientContext for Listener {
@@ -130,18 +147,14 @@ impl ClientContext for Listener {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::PartitionEOF) => END.set(offset_in(reason)),
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {
-                self.note(Trouble::Authentication(reason.to_owned()));
-            }
-            Some(RDKafkaErrorCode::SSL) => self.note(Trouble::Tls(reason.to_owned())),
-            Some(
-                RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::Resolve,
-            ) => self.note(Trouble::Unreachable(reason.to_owned())),
-            _ => tracing::debug!(%error, reason, "librdkafka reports an error"),
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::PartitionEOF) {
+            END.set(offset_in(reason));
+            return;
+        }
+        match code.and_then(|code| trouble(code, reason)) {
+            Some(trouble) => self.note(trouble),
+            None => tracing::debug!(%error, reason, "librdkafka reports an error"),
         }
     }
 }
@@ -213,6 +226,34 @@ fn offset_in(reason: &str) -> Option<i64> {
     after.split(' ').next()?.parse().ok()
 }
 
+/// What a complaint of librdkafka's is about, if it is about the way to the broker.
+fn trouble(code: RDKafkaErrorCode, reason: &str) -> Option<Trouble> {
+    use RDKafkaErrorCode as Code;
+
+    let kind = match code {
+        // A broker that goes away in the middle of the proof has refused nothing.
+        Code::Authentication if reason.contains("Broker transport failure") => Trouble::Unreachable,
+        Code::Authentication | Code::SaslAuthenticationFailed => Trouble::Authentication,
+        // With TLS 1.3 a client's certificate is refused when the connection looks made.
+        Code::BrokerTransportFailure if reason.contains("SSL alert") => Trouble::Tls,
+        Code::SSL => Trouble::Tls,
+        Code::AllBrokersDown | Code::BrokerTransportFailure | Code::Resolve => Trouble::Unreachable,
+        _ => return None,
+    };
+    Some(kind(in_our_words(reason)))
+}
+
+/// librdkafka's reason without what differs from one attempt to the next (how long it took, how
+/// often it was said), and with the settings as they are called here.
+fn in_our_words(reason: &str) -> String {
+    let reason = reason.split_once(" (after ").map_or(reason, |(before, _)| before);
+    reason.replace(
+        "verify that ssl.ca.location is correctly configured or root CA certificates are installed \
+         (install ca-certificates package)",
+        "its authority is neither in ca_file nor, without one, among the public ones",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,5 +263,36 @@ mod tests {
         let text = "Fetch from broker 1 reached end of partition at offset 7 (HighwaterMark 9)";
         assert_eq!(offset_in(text), Some(7));
         assert_eq!(offset_in("Broker: No more messages"), None);
+    }
+
+    #[test]
+    fn only_what_the_broker_says_itself_is_a_refusal() {
+        let refusal = |code, reason| trouble(code, reason).map(|trouble| trouble.is_refusal());
+        let (refused, cut) =
+            (RDKafkaErrorCode::Authentication, RDKafkaErrorCode::BrokerTransportFailure);
+        assert_eq!(
+            refusal(refused, "SASL authentication error: Authentication failed"),
+            Some(true)
+        );
+        let gone = "SASL PLAIN mechanism handshake failed: Local: Broker transport failure";
+        assert_eq!(refusal(refused, gone), Some(false));
+        assert_eq!(refusal(cut, "Connection refused"), Some(false));
+        let alert = "Receive failed: error:0A000416:SSL routines::sslv3 alert certificate unknown: \
+                     SSL alert number 46";
+        assert_eq!(refusal(cut, alert), Some(true));
+        assert_eq!(refusal(RDKafkaErrorCode::NotCoordinator, ""), None);
+    }
+
+    #[test]
+    fn a_reason_is_the_same_for_each_attempt_and_names_our_settings() {
+        let refused = "sasl_ssl://b:9093/1: SASL authentication error: Authentication failed";
+        for after in ["", " (after 302ms in state AUTH_REQ, 4 identical error(s) suppressed)"] {
+            assert_eq!(in_our_words(&(refused.to_owned() + after)), refused);
+        }
+        let unknown = "certificate verify failed: broker certificate could not be verified, verify \
+                       that ssl.ca.location is correctly configured or root CA certificates are \
+                       installed (install ca-certificates package) (after 3ms in state SSL_HANDSHAKE)";
+        let said = in_our_words(unknown);
+        assert!(said.contains("ca_file") && !said.contains("ssl.ca.location"), "{said}");
     }
 }

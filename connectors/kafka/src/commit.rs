@@ -44,6 +44,13 @@ pub(crate) struct Standing {
     pub(crate) metadata: String,
 }
 
+impl Standing {
+    /// That of a lane for which nothing is committed: no offset is this one.
+    pub(crate) fn none() -> Self {
+        Self { offset: -1, metadata: String::new() }
+    }
+}
+
 /// The committer's end that lanes and the assignment hold. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Commits(mpsc::UnboundedSender<Request>);
@@ -52,7 +59,18 @@ enum Request {
     Begin { partition: Partition, lane: u64, committed: Standing, seen: Arc<AtomicI64> },
     Report { partition: Partition, lane: u64, standing: Standing },
     End { partitions: Vec<Partition> },
-    Flush { partitions: Vec<Partition>, done: oneshot::Sender<()> },
+    Flush { partitions: Vec<Partition>, done: oneshot::Sender<Vec<Partition>> },
+}
+
+/// What became of the last commit for some partitions.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// The broker has taken it.
+    Taken,
+    /// The broker does not let us commit for these.
+    Denied(Vec<Partition>),
+    /// The broker has not taken it in time.
+    Late,
 }
 
 impl Commits {
@@ -74,14 +92,17 @@ impl Commits {
     }
 
     /// Commits what has been reported for these partitions, now, and waits until the broker has
-    /// taken it or [`ANSWER`] has passed. Then nothing more is committed for them. `true`: it has
-    /// been taken.
-    pub(crate) async fn finish(&self, partitions: Vec<Partition>) -> bool {
+    /// answered or [`ANSWER`] has passed. Then nothing more is committed for them.
+    pub(crate) async fn finish(&self, partitions: Vec<Partition>) -> Last {
         let (done, told) = oneshot::channel();
         self.send(Request::Flush { partitions: partitions.clone(), done });
-        let taken = tokio::time::timeout(ANSWER, told).await.is_ok_and(|told| told.is_ok());
+        let told = tokio::time::timeout(ANSWER, told).await;
         self.forget(partitions);
-        taken
+        match told {
+            Ok(Ok(denied)) if denied.is_empty() => Last::Taken,
+            Ok(Ok(denied)) => Last::Denied(denied),
+            Ok(Err(_)) | Err(_) => Last::Late,
+        }
     }
 
     /// Commits nothing more for these partitions.
@@ -103,7 +124,7 @@ struct Committer {
     entries: HashMap<Partition, Entry>,
     /// The commit on its way: what it says, and until when it is waited for.
     running: Option<(Vec<Sent>, Instant)>,
-    flushes: Vec<(Vec<Partition>, oneshot::Sender<()>)>,
+    flushes: Vec<(Vec<Partition>, oneshot::Sender<Vec<Partition>>)>,
     /// When to commit what has changed; `None` while nothing has.
     due: Option<Instant>,
     every: Duration,
@@ -117,6 +138,8 @@ struct Entry {
     wanted: Standing,
     committed: Standing,
     seen: Arc<AtomicI64>,
+    /// The broker's access control has refused the last commit.
+    denied: bool,
 }
 
 /// Starts the committer. It ends when the last [`Commits`] is dropped, or by abort.
@@ -169,7 +192,8 @@ impl Committer {
                 seen.store(committed.offset, Ordering::Release);
                 self.meters.committed(&partition, committed.offset);
                 let wanted = committed.clone();
-                self.entries.insert(partition, Entry { lane, wanted, committed, seen });
+                let entry = Entry { lane, wanted, committed, seen, denied: false };
+                self.entries.insert(partition, entry);
             }
             Request::Report { partition, lane, standing } => {
                 // Anything else comes from a lane of an earlier assignment.
@@ -185,7 +209,15 @@ impl Committer {
                     self.entries.remove(&partition);
                 }
             }
-            Request::Flush { partitions, done } => self.flushes.push((partitions, done)),
+            Request::Flush { partitions, done } => {
+                for partition in &partitions {
+                    // It is to be tried once more, whatever became of the last one.
+                    if let Some(entry) = self.entries.get_mut(partition) {
+                        entry.denied = false;
+                    }
+                }
+                self.flushes.push((partitions, done));
+            }
         }
     }
 
@@ -230,6 +262,9 @@ impl Committer {
                 continue;
             };
             if let Some(code) = refusal {
+                if let Some(entry) = self.entries.get_mut(&partition) {
+                    entry.denied = *code == RDKafkaErrorCode::TopicAuthorizationFailed;
+                }
                 refused = Some((partition, *code));
                 continue;
             }
@@ -239,6 +274,7 @@ impl Committer {
             {
                 entry.seen.store(standing.offset, Ordering::Release);
                 entry.committed = standing;
+                entry.denied = false;
             }
         }
         match refused {
@@ -249,6 +285,7 @@ impl Committer {
                 _,
                 RDKafkaErrorCode::RebalanceInProgress
                 | RDKafkaErrorCode::IllegalGeneration
+                | RDKafkaErrorCode::StaleMemberEpoch
                 | RDKafkaErrorCode::UnknownMemberId,
             )) => self.again(),
             Some((Partition { topic, number }, code)) => {
@@ -270,16 +307,19 @@ impl Committer {
         self.conditions.unwell(&SUBJECT, why, false);
     }
 
-    /// Commits for those who wait for it, and lets go of those whose commit has been taken.
+    /// Commits for those who wait for it, and lets go of those whose commit has been answered.
     fn flush(&mut self) {
         for (wanted, done) in std::mem::take(&mut self.flushes) {
-            let mut entries = wanted.iter().filter_map(|partition| self.entries.get(partition));
             if done.is_closed() {
                 continue;
             }
-            if entries.all(|entry| entry.wanted == entry.committed) {
+            let due = |partition: &&Partition| {
+                self.entries.get(partition).is_some_and(|entry| entry.wanted != entry.committed)
+            };
+            let open: Vec<_> = wanted.iter().filter(due).cloned().collect();
+            if open.iter().all(|partition| self.entries[partition].denied) {
                 // Closed meanwhile: its patience is over.
-                let (Ok(()) | Err(())) = done.send(());
+                drop(done.send(open));
             } else {
                 self.flushes.push((wanted, done));
             }

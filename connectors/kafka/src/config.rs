@@ -5,15 +5,17 @@
 //! each connect, and the process waits for them to be right.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use connector_core::secret::SecretFile;
 use connector_core::settings::{Form, Origin, Setting, Values};
 use connector_core::source::SourceConfig;
 
+mod login;
 mod properties;
 
-pub(crate) use properties::{Credentials, Files};
+pub(crate) use login::{Credentials, Endpoint, Login, Pair};
+pub(crate) use properties::Files;
 
 /// The settings of the Kafka connector, validated.
 #[derive(Debug)]
@@ -28,13 +30,12 @@ pub struct KafkaConfig {
     pub(crate) ordering: Ordering,
     assignor: &'static str,
     group_instance_id: Option<String>,
+    pub(crate) group_protocol: GroupProtocol,
     session_timeout: Duration,
     pub(crate) commit_interval: Duration,
     pub(crate) revoke_wait: Duration,
     isolation_level: &'static str,
-    sasl_mechanism: &'static str,
-    username_file: Option<SecretFile>,
-    password_file: Option<SecretFile>,
+    pub(crate) login: Login,
     tls: bool,
     verify_ssl: bool,
     ca_file: Option<PathBuf>,
@@ -62,6 +63,32 @@ pub(crate) enum Ordering {
     Key,
     /// None.
     None,
+}
+
+/// How the members of the group agree.
+#[derive(Debug, Default)]
+pub(crate) struct GroupProtocol {
+    /// Whether the newer protocol is asked for.
+    consumer: bool,
+    /// Set when the broker has turned out not to speak it.
+    refused: OnceLock<()>,
+}
+
+impl GroupProtocol {
+    fn read(values: &mut Values) -> Self {
+        Self { consumer: values.choice("group_protocol") == "consumer", ..Self::default() }
+    }
+
+    /// Whether the newer protocol is to be spoken.
+    pub(crate) fn is_consumer(&self) -> bool {
+        self.consumer && self.refused.get().is_none()
+    }
+
+    /// Notes that the broker does not speak the newer protocol: from the next connection on it is
+    /// the classic one, until the process ends.
+    pub(crate) fn refuse(&self) {
+        self.refused.get_or_init(|| ());
+    }
 }
 
 impl SourceConfig for KafkaConfig {
@@ -93,12 +120,6 @@ impl SourceConfig for KafkaConfig {
             "none" => Ordering::None,
             _ => Ordering::Partition,
         };
-        let username_file = values.secret_file("username_file");
-        let password_file = values.secret_file("password_file");
-        if username_file.is_some() != password_file.is_some() {
-            let missing = if username_file.is_some() { "password_file" } else { "username_file" };
-            values.mistake(missing, "username and password are given together or not at all");
-        }
         let mut path = |name| values.secret_file(name).map(|file| file.path().to_owned());
         let (ca_file, cert_file, key_file) = (path("ca_file"), path("cert_file"), path("key_file"));
         if cert_file.is_some() != key_file.is_some() {
@@ -114,13 +135,12 @@ impl SourceConfig for KafkaConfig {
             ordering,
             assignor: values.choice("assignor"),
             group_instance_id: values.text("group_instance_id"),
+            group_protocol: GroupProtocol::read(values),
             session_timeout: values.duration("session_timeout"),
             commit_interval: values.duration("commit_interval").max(Duration::from_millis(10)),
             revoke_wait: values.duration("revoke_wait"),
             isolation_level: values.choice("isolation_level"),
-            sasl_mechanism: values.choice("sasl_mechanism"),
-            username_file,
-            password_file,
+            login: Login::read(values, &brokers),
             tls: values.flag("tls") || ca_file.is_some() || cert_file.is_some(),
             verify_ssl: values.flag("verify_ssl"),
             ca_file,
@@ -191,14 +211,14 @@ const SETTINGS: &[Setting] = &[
         &["username-file"],
         Form::SecretFile,
         None,
-        "The file with the SASL username. Given together with password_file, SASL is on. Read again whenever the broker refuses it.",
+        "The file with the SASL username, or the id of an OAuth client. Given together with password_file, SASL is on. Read again whenever the broker refuses it.",
     ),
     upstream(
         "password_file",
         &["password-file"],
         Form::SecretFile,
         None,
-        "The file with the SASL password.",
+        "The file with the SASL password, or the secret of an OAuth client.",
     ),
     upstream(
         "tls",
@@ -237,9 +257,34 @@ const SETTINGS: &[Setting] = &[
     ),
     ours(
         "sasl_mechanism",
-        Form::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        Form::Choice(&["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "AWS_MSK_IAM"]),
         Some("PLAIN"),
-        "How username and password are proven to the broker.",
+        "How the connector proves who it is: by username and password; by a token that oauth_token_url gives for them; or by a token signed with AWS credentials, which need no username_file.",
+    ),
+    ours(
+        "oauth_token_url",
+        Form::Text,
+        None,
+        "Where OAUTHBEARER asks for tokens (client credentials). Tokens are fetched anew before they end.",
+    ),
+    ours("oauth_scope", Form::Text, None, "The scope asked for with a token."),
+    ours(
+        "oauth_extensions",
+        Form::List,
+        None,
+        "What the broker is told beside the token, name=value, separated by commas: Confluent Cloud wants logicalCluster and identityPoolId.",
+    ),
+    ours(
+        "oauth_ca_file",
+        Form::SecretFile,
+        None,
+        "The file with the certificate authorities to trust at oauth_token_url, in PEM. Unset: the public ones of the image.",
+    ),
+    ours(
+        "aws_region",
+        Form::Text,
+        None,
+        "The region of an MSK cluster with IAM. Unset: the one in the brokers' names, or that of the AWS settings.",
     ),
     ours(
         "ordering",
@@ -252,6 +297,12 @@ const SETTINGS: &[Setting] = &[
         Form::Choice(&["range", "cooperative-sticky"]),
         Some("range"),
         "How partitions are shared in the group. All members must agree: change it only with the whole group stopped, or while members of other kinds are gone.",
+    ),
+    ours(
+        "group_protocol",
+        Form::Choice(&["classic", "consumer"]),
+        Some("classic"),
+        "Who shares the partitions out: a member (classic), or the broker (consumer, KIP-848: Kafka 4.0 and newer), which then decides on assignor and session_timeout. A broker that does not know consumer is joined by classic.",
     ),
     ours(
         "group_instance_id",

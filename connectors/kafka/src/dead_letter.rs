@@ -6,16 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_core::conditions::Conditions;
 use connector_core::dead_letter::Letter;
+use connector_core::log::Chain;
 use connector_core::source::{Letterbox, StoreError};
 use futures_util::future::BoxFuture;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
 
-use crate::config::{Credentials, KafkaConfig};
+use crate::config::KafkaConfig;
+use crate::login::{self, Proof};
 use crate::raw;
 use crate::record::TOMBSTONE;
 
@@ -25,13 +29,23 @@ const ENQUEUE: Duration = Duration::from_secs(10);
 /// A topic that takes dead letters.
 pub(crate) struct Topic {
     config: Arc<KafkaConfig>,
+    conditions: Conditions,
     name: String,
     producer: Mutex<Option<Open>>,
+    /// Notified when a letter could not be stored: the credentials may be why.
+    refused: Arc<Notify>,
 }
 
 struct Open {
     producer: FutureProducer<Quiet>,
-    credentials: Option<Credentials>,
+    /// Keeps what proves who we are.
+    login: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.login.abort();
+    }
 }
 
 /// The producer's callbacks: what it complains of comes back as the letter's own failure.
@@ -49,39 +63,37 @@ impl ClientContext for Quiet {
 
 impl Topic {
     /// The topic `name`, not connected yet.
-    pub(crate) fn new(config: Arc<KafkaConfig>, name: &str) -> Self {
-        Self { config, name: name.to_owned(), producer: Mutex::new(None) }
+    pub(crate) fn new(config: Arc<KafkaConfig>, conditions: Conditions, name: &str) -> Self {
+        let (producer, refused) = (Mutex::new(None), Arc::default());
+        Self { config, conditions, name: name.to_owned(), producer, refused }
     }
 
-    /// The producer. One whose credentials have changed in their files since is replaced.
+    /// The producer, made for the first letter.
     async fn producer(&self) -> Result<FutureProducer<Quiet>, String> {
         let mut open = self.producer.lock().await;
         if let Some(open) = &*open {
             return Ok(open.producer.clone());
         }
-        let credentials = self.config.credentials().map_err(|error| error.to_string())?;
+        let proof = Proof::obtain(&self.config).await;
+        let proof = proof.map_err(|error| Chain(&error).to_string())?;
         let producer: FutureProducer<Quiet> = self
             .config
-            .producer(credentials.as_ref())
+            .producer(&proof)
             .create_with_context(Quiet)
             .map_err(|error| error.to_string())?;
-        *open = Some(Open { producer: producer.clone(), credentials });
+        proof.give(producer.client().native_ptr())?;
+        let login = tokio::spawn(login::keep(
+            Arc::clone(&self.config),
+            self.conditions.clone(),
+            proof,
+            Arc::clone(&self.refused),
+            {
+                let producer = producer.clone();
+                move |proof| proof.give(producer.client().native_ptr())
+            },
+        ));
+        *open = Some(Open { producer: producer.clone(), login });
         Ok(producer)
-    }
-
-    /// After a failure: gives the producer the credentials that the files hold by now.
-    async fn renew(&self) {
-        let mut open = self.producer.lock().await;
-        let Some(Open { producer, credentials }) = &mut *open else { return };
-        let Ok(Some(now)) = self.config.credentials() else { return };
-        if credentials.as_ref().is_some_and(|before| !before.differ(&now)) {
-            return;
-        }
-        let client = producer.client().native_ptr();
-        match raw::set_credentials(client, now.username.expose(), now.password.expose()) {
-            Ok(()) => *credentials = Some(now),
-            Err(why) => tracing::warn!(why, "new credentials cannot be used for dead letters"),
-        }
     }
 
     async fn send(&self, letter: &Letter) -> Result<(), String> {
@@ -109,7 +121,7 @@ impl Letterbox for Topic {
             match self.send(letter).await {
                 Ok(()) => Ok(()),
                 Err(why) => {
-                    self.renew().await;
+                    self.refused.notify_one();
                     Err(StoreError(format!("{}: {why}", self.name)))
                 }
             }

@@ -9,9 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_core::Lane;
+use connector_core::conditions::{Conditions, Subject};
 use connector_core::settings::UnmatchedPolicy;
 use connector_core::topics::TopicMap;
+use connector_core::{Intake, Lane};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::error::KafkaError;
@@ -29,6 +30,9 @@ use crate::tracker::{Admission, Tracker};
 /// How long after the drain deadline the verdicts of cut calls are waited for: they come at once.
 const AFTER_CUT: Duration = Duration::from_secs(1);
 
+/// How often the broker is asked for a topic that it does not let us read.
+const ACCESS: Duration = Duration::from_secs(5);
+
 /// Why a lane cannot go on; only a fresh connection mends it.
 #[derive(Debug)]
 pub(crate) struct Stuck(pub(crate) String);
@@ -41,7 +45,7 @@ pub(crate) struct Reader {
     pub(crate) queue: StreamPartitionQueue<Listener>,
     pub(crate) consumer: Arc<Consumer>,
     pub(crate) lane: Lane,
-    pub(crate) intake: connector_core::Intake,
+    pub(crate) intake: Intake,
     pub(crate) ordering: Ordering,
     pub(crate) commits: Commits,
     pub(crate) meters: LaneMeters,
@@ -107,18 +111,33 @@ impl Reader {
     ///
     /// Cancel-safe: a record in hand was never tracked, so the partition's next owner begins with it.
     async fn receive(&self, keeper: &mut Keeper) {
+        let mut access = Access::new(&self.partition, &self.intake);
         loop {
             let receives = !keeper.paused && keeper.tracker.has_room();
             let received = tokio::select! {
                 biased;
                 () = keeper.tend() => continue,
+                () = access.next_look() => {
+                    keeper.fetch_anew();
+                    continue;
+                }
                 // Copied at once: a borrowed record pins the fetch that it came with.
                 received = self.queue.recv(), if receives => received.map(|message| Record::copy(&message)),
             };
             let record = match received {
-                Ok(record) => record,
+                Ok(record) => {
+                    access.granted();
+                    record
+                }
                 Err(KafkaError::PartitionEOF(_)) => {
+                    access.granted();
                     keeper.tracker.ends_at(end_of_partition());
+                    continue;
+                }
+                Err(KafkaError::MessageConsumption(
+                    code @ RDKafkaErrorCode::TopicAuthorizationFailed,
+                )) => {
+                    access.denied(code);
                     continue;
                 }
                 Err(error) => {
@@ -210,12 +229,22 @@ impl Keeper {
         }
     }
 
+    /// Makes the client fetch as if for the first time: what the broker has against it, and where
+    /// the log ends, it tells only once.
+    fn fetch_anew(&self) {
+        if self.paused {
+            return;
+        }
+        let this = list([&self.partition]);
+        let asked = self.consumer.pause(&this).and_then(|()| self.consumer.resume(&this));
+        if let Err(error) = asked {
+            let Partition { topic, number } = &self.partition;
+            tracing::debug!(%topic, partition = number, %error, "cannot fetch anew");
+        }
+    }
+
     /// Waits for the verdicts of running calls, as long as that is allowed, and reports.
-    async fn finish(
-        &mut self,
-        finish: &mut watch::Receiver<Option<Instant>>,
-        intake: &connector_core::Intake,
-    ) {
+    async fn finish(&mut self, finish: &mut watch::Receiver<Option<Instant>>, intake: &Intake) {
         let mut deadline = *finish.borrow_and_update();
         let cut = async {
             intake.cut().await;
@@ -244,6 +273,57 @@ impl Keeper {
         }
         self.tracker.settle_judged();
         self.report();
+    }
+}
+
+/// Whether the broker lets us read the topic.
+struct Access {
+    conditions: Conditions,
+    subject: Subject,
+    /// A topic that is only wished for may be refused.
+    is_order: bool,
+    /// While it is denied: when to ask again.
+    again: Option<Instant>,
+}
+
+impl Access {
+    fn new(partition: &Partition, intake: &Intake) -> Self {
+        Self {
+            conditions: intake.conditions().clone(),
+            subject: crate::subscription::subject(&partition.topic),
+            is_order: !intake.config().topics.is_empty(),
+            again: None,
+        }
+    }
+
+    fn denied(&mut self, code: RDKafkaErrorCode) {
+        self.again.get_or_insert_with(|| Instant::now() + ACCESS);
+        let why = format!("it may not be read: {code}");
+        self.conditions.unwell(&self.subject, &why, self.is_order);
+    }
+
+    fn granted(&mut self) {
+        if self.again.take().is_some() {
+            self.conditions.well(&self.subject);
+        }
+    }
+
+    /// Waits until it is time to ask again; for ever while all is well.
+    async fn next_look(&mut self) {
+        match self.again {
+            Some(time) => tokio::time::sleep_until(time).await,
+            None => std::future::pending().await,
+        }
+        self.again = Some(Instant::now() + ACCESS);
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        // The lane ends: whoever has the partition next finds out for itself.
+        if self.again.is_some() {
+            self.conditions.forget(&self.subject);
+        }
     }
 }
 

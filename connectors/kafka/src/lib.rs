@@ -6,7 +6,8 @@
 //!
 //! [`Kafka`] connects, and runs the session ([`session`]): it answers the group ([`assignment`]),
 //! follows the topics ([`subscription`]), and each partition has its task ([`lane`]) with its
-//! books ([`tracker`], [`progress`]). One task commits for all of them ([`commit`]).
+//! books ([`tracker`], [`progress`]). One task commits for all of them ([`commit`]), another keeps
+//! what proves to the broker who we are ([`login`]).
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ mod commit;
 mod config;
 mod dead_letter;
 mod lane;
+mod login;
 mod meters;
 mod positions;
 mod progress;
@@ -57,12 +59,13 @@ impl Source for Kafka {
 
     fn letterbox(
         config: &Arc<KafkaConfig>,
-        _: &Intake,
+        intake: &Intake,
         address: &str,
     ) -> Result<Arc<dyn Letterbox>, String> {
         match subscription::pattern(address)? {
             Pattern::Exact(name) => {
-                Ok(Arc::new(dead_letter::Topic::new(Arc::clone(config), &name)))
+                let conditions = intake.conditions().clone();
+                Ok(Arc::new(dead_letter::Topic::new(Arc::clone(config), conditions, &name)))
             }
             Pattern::Many { .. } => Err("takes the name of one topic".to_owned()),
         }

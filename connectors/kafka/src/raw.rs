@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use connector_core::Attribute;
@@ -15,6 +16,8 @@ use rdkafka::bindings as sys;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 use rdkafka::topic_partition_list::TopicPartitionList;
+
+use crate::login::Token;
 
 /// The headers of a record: any bytes, order and duplicates kept, null told from empty.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Attribute> {
@@ -176,5 +179,43 @@ pub(crate) fn set_credentials(
         let said = CStr::from_ptr(sys::rd_kafka_error_string(error)).to_string_lossy().into_owned();
         sys::rd_kafka_error_destroy(error);
         Err(said)
+    }
+}
+
+/// Gives a running client the token for its next connections.
+///
+/// # Errors
+/// What librdkafka says: the token has ended, or holds what no token may.
+pub(crate) fn set_token(client: *mut sys::rd_kafka_t, token: &Token) -> Result<(), String> {
+    let text = |text: &str| CString::new(text).map_err(|_| "the token holds a NUL".to_owned());
+    let value = text(token.value.expose())?;
+    let ends = token.ends.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // It counts in microseconds itself.
+    let ends = i64::try_from(ends.as_millis()).unwrap_or(i64::MAX).min(i64::MAX / 1000);
+    let extensions: Vec<CString> = token
+        .extensions
+        .iter()
+        .flat_map(|(name, value)| [text(name), text(value)])
+        .collect::<Result<_, _>>()?;
+    let mut extensions: Vec<_> = extensions.iter().map(|text| text.as_ptr()).collect();
+    let mut said = [0; 512];
+    // SAFETY: the caller passes the pointer of a client that it keeps alive. All texts live until
+    // the call returns and are copied by it; `said` is written within its length, with a NUL.
+    let (answer, said) = unsafe {
+        let answer = sys::rd_kafka_oauthbearer_set_token(
+            client,
+            value.as_ptr(),
+            ends,
+            c"tributary".as_ptr(),
+            extensions.as_mut_ptr(),
+            extensions.len(),
+            said.as_mut_ptr(),
+            said.len(),
+        );
+        (answer, CStr::from_ptr(said.as_ptr()))
+    };
+    match answer {
+        sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        _ => Err(said.to_string_lossy().into_owned()),
     }
 }

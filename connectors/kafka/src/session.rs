@@ -14,17 +14,17 @@ use connector_core::supervisor::broker;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::assignment::Assignment;
 use crate::client::{Consumer, Listener, Rebalance, Trouble};
 use crate::commit::{self, Commits};
-use crate::config::{Credentials, Files, KafkaConfig};
+use crate::config::{Files, KafkaConfig};
 use crate::lane::Stuck;
+use crate::login::{self, Proof};
 use crate::meters::Meters;
-use crate::raw;
 use crate::subscription::{self, Listing, News, Subscription};
 
 /// How long the client may take to leave the group and close.
@@ -39,7 +39,8 @@ pub(crate) struct Session {
     config: Arc<KafkaConfig>,
     intake: Intake,
     client: Client,
-    credentials: Option<Credentials>,
+    /// Notified when the broker refuses what proves who we are.
+    refused: Arc<Notify>,
     files: Files,
     rebalances: mpsc::UnboundedReceiver<Rebalance>,
     commits: Commits,
@@ -62,24 +63,31 @@ impl Session {
     ) -> Result<Self, SourceError> {
         let meters = Meters::of(intake.metrics());
         let reading = Arc::clone(&config);
-        let (credentials, files) =
-            tokio::task::spawn_blocking(move || (reading.credentials(), reading.files()))
-                .await
-                .map_err(|panic| SourceError::Broken(format!("reading secrets failed: {panic}")))?;
-        let credentials = credentials.map_err(|error| SourceError::Refused(chain(&error)))?;
+        let files = tokio::task::spawn_blocking(move || reading.files())
+            .await
+            .map_err(|panic| SourceError::Broken(format!("reading files failed: {panic}")))?;
+        let proof = Proof::obtain(&config).await?;
 
         let (tell_rebalance, rebalances) = mpsc::unbounded_channel();
         let (tell_commit, answers) = mpsc::unbounded_channel();
         let (tell_stuck, stuck) = mpsc::unbounded_channel();
         let listener = Listener::new(tell_rebalance, tell_commit, Arc::clone(&meters));
         let consumer: Arc<Consumer> = config
-            .consumer(credentials.as_ref())
+            .consumer(&proof)
             .create_with_context(listener)
             .map(Arc::new)
             // A certificate that cannot be read, mostly: mended in its file.
             .map_err(|error| SourceError::Refused(error.to_string()))?;
-        let polling = tokio::spawn(poll(Arc::clone(&consumer), intake.clone(), tell_stuck.clone()));
-        let mut client = Client { consumer: Some(Arc::clone(&consumer)), tasks: vec![polling] };
+        let mut client = Client { consumer: Some(Arc::clone(&consumer)), tasks: Vec::new() };
+        client.run(poll(
+            Arc::clone(&consumer),
+            Arc::clone(&config),
+            intake.clone(),
+            tell_stuck.clone(),
+        ));
+        proof.give(consumer.client().native_ptr()).map_err(SourceError::Refused)?;
+        let refused = Arc::<Notify>::default();
+        client.run(keep_login(&config, &intake, &consumer, proof, &refused));
 
         let asking = Arc::clone(&consumer);
         // One name is asked for, not all: proving the connection must not cost a large cluster.
@@ -88,9 +96,7 @@ impl Session {
         let asked = tokio::task::spawn_blocking(move || subscription::list(&asking, names));
         if let Err(error) = answered_or_refused(asked, consumer.context()).await {
             return Err(match consumer.context().trouble() {
-                Some(trouble @ (Trouble::Authentication(_) | Trouble::Tls(_))) => {
-                    SourceError::Refused(trouble.to_string())
-                }
+                Some(trouble) if trouble.is_refusal() => SourceError::Refused(trouble.to_string()),
                 Some(trouble) => SourceError::Unreachable(trouble.to_string()),
                 None => SourceError::Unreachable(error),
             });
@@ -109,7 +115,7 @@ impl Session {
             config,
             intake,
             client,
-            credentials,
+            refused,
             files,
             rebalances,
             commits,
@@ -165,7 +171,8 @@ impl Session {
                     intake.conditions().well(&GROUP);
                 }
                 news = subscription.next() => match news {
-                    News::Unreachable(error) => self.unreachable(consumer, &error)?,
+                    News::Unreachable(error) => self.unreachable(consumer, &error.to_string())?,
+                    News::Refused(trouble) => self.unreachable(consumer, &trouble.to_string())?,
                     News::Same => self.reachable(consumer),
                     News::Changed(topics) => {
                         self.reachable(consumer);
@@ -195,40 +202,18 @@ impl Session {
 
     /// The client reconnects by itself and cannot be told not to. What it cannot do by itself is
     /// to read changed files.
-    fn unreachable(&mut self, consumer: &Consumer, error: &KafkaError) -> Result<(), SourceError> {
+    fn unreachable(&self, consumer: &Consumer, error: &str) -> Result<(), SourceError> {
         let trouble = consumer.context().trouble();
-        let why = trouble.as_ref().map_or_else(|| error.to_string(), ToString::to_string);
+        let why = trouble.as_ref().map_or_else(|| error.to_owned(), ToString::to_string);
         self.intake.conditions().unwell(&broker(), &why, true);
         match trouble {
-            Some(Trouble::Authentication(_)) => self.renew_credentials(consumer),
+            Some(Trouble::Authentication(_)) => self.refused.notify_one(),
             Some(Trouble::Tls(_)) if self.config.files() != self.files => {
                 return Err(SourceError::Refused(format!("{why}; the certificates have changed")));
             }
             _ => {}
         }
         Ok(())
-    }
-
-    fn renew_credentials(&mut self, consumer: &Consumer) {
-        let now = match self.config.credentials() {
-            Ok(Some(now)) => now,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(error = chain(&error), "the credentials cannot be read again");
-                return;
-            }
-        };
-        if self.credentials.as_ref().is_some_and(|before| !before.differ(&now)) {
-            return;
-        }
-        let client = consumer.client().native_ptr();
-        match raw::set_credentials(client, now.username.expose(), now.password.expose()) {
-            Ok(()) => {
-                tracing::info!("the credentials have changed; connecting with the new ones");
-                self.credentials = Some(now);
-            }
-            Err(why) => tracing::warn!(why, "the new credentials cannot be used"),
-        }
     }
 
     /// Lets running calls end. The group may still ask for partitions meanwhile.
@@ -273,6 +258,11 @@ impl Session {
 }
 
 impl Client {
+    /// Runs this as long as the client lives.
+    fn run(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
+    }
+
     async fn close(mut self) {
         for task in self.tasks.drain(..) {
             task.abort();
@@ -298,36 +288,61 @@ impl Drop for Client {
     }
 }
 
+/// Keeps what proves who the consumer is.
+fn keep_login(
+    config: &Arc<KafkaConfig>,
+    intake: &Intake,
+    consumer: &Arc<Consumer>,
+    proof: Proof,
+    refused: &Arc<Notify>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let consumer = Arc::clone(consumer);
+    let give = move |proof: &Proof| proof.give(consumer.client().native_ptr());
+    login::keep(Arc::clone(config), intake.conditions().clone(), proof, Arc::clone(refused), give)
+}
+
 /// Waits for the answer to a first question. A refusal is told by a complaint, long before the
 /// question itself is given up.
 async fn answered_or_refused(
     mut asked: JoinHandle<Result<Listing, KafkaError>>,
     listener: &Listener,
 ) -> Result<(), String> {
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut asked => return match answer {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(panic) => Err(panic.to_string()),
-            },
-            () = listener.troubled() => {
-                if let Some(refused @ (Trouble::Authentication(_) | Trouble::Tls(_))) = listener.trouble() {
-                    return Err(refused.to_string());
-                }
-            }
-        }
+    tokio::select! {
+        biased;
+        answer = &mut asked => match answer {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(panic) => Err(panic.to_string()),
+        },
+        trouble = listener.refusal() => Err(trouble.to_string()),
     }
 }
 
 /// Polls the client for ever: that serves its callbacks, and tells the group that we live.
-async fn poll(consumer: Arc<Consumer>, intake: Intake, stuck: mpsc::UnboundedSender<Stuck>) {
+async fn poll(
+    consumer: Arc<Consumer>,
+    config: Arc<KafkaConfig>,
+    intake: Intake,
+    stuck: mpsc::UnboundedSender<Stuck>,
+) {
     loop {
         let why = match consumer.recv().await {
             // Every partition has a queue of its own; a record here could not be settled.
             Ok(_) => "a record came outside of its partition's queue".to_owned(),
-            Err(KafkaError::MessageConsumptionFatal(code)) => code.to_string(),
+            Err(KafkaError::MessageConsumptionFatal(code)) => {
+                // The error itself only says that there is one.
+                match consumer.client().fatal_error().map_or(code, |(code, _)| code) {
+                    RDKafkaErrorCode::UnsupportedVersion | RDKafkaErrorCode::UnsupportedFeature
+                        if config.group_protocol.is_consumer() =>
+                    {
+                        config.group_protocol.refuse();
+                        "the broker does not speak the group protocol consumer; \
+                         going on with classic"
+                            .to_owned()
+                    }
+                    code => code.to_string(),
+                }
+            }
             Err(KafkaError::MessageConsumption(
                 code @ RDKafkaErrorCode::GroupAuthorizationFailed,
             )) => {
@@ -342,14 +357,4 @@ async fn poll(consumer: Arc<Consumer>, intake: Intake, stuck: mpsc::UnboundedSen
         };
         drop(stuck.send(Stuck(why)));
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

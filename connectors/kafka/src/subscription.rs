@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::client::Consumer;
+use crate::client::{Consumer, Trouble};
 
 /// How often the broker's topics are looked at when nothing else asks for it.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -58,6 +58,8 @@ pub(crate) enum News {
     Changed(BTreeSet<String>),
     /// The broker does not answer.
     Unreachable(KafkaError),
+    /// The broker refuses us.
+    Refused(Trouble),
 }
 
 /// Reads one item of a `topic` annotation or of the `topics` setting.
@@ -109,11 +111,16 @@ impl Subscription {
     ///
     /// Cancel-safe: a look that has begun is gone on with.
     pub(crate) async fn next(&mut self) -> News {
+        let listener = Arc::clone(self.consumer.context());
         if self.job.is_none() {
-            let listener = Arc::clone(self.consumer.context());
             tokio::select! {
                 () = tokio::time::sleep_until(self.due) => {}
-                () = listener.troubled() => {}
+                () = listener.troubled() => {
+                    if let Some(trouble) = listener.trouble().filter(Trouble::is_refusal) {
+                        self.due = Instant::now() + AGAIN;
+                        return News::Refused(trouble);
+                    }
+                }
                 changed = self.topics.changed() => {
                     if changed.is_err() {
                         // The process ends.
@@ -130,9 +137,14 @@ impl Subscription {
             let consumer = Arc::clone(&self.consumer);
             tokio::task::spawn_blocking(move || list(&consumer, names))
         });
-        let listed = job.await;
-        self.job = None;
         self.due = Instant::now() + AGAIN;
+        let listed = tokio::select! {
+            biased;
+            listed = job => listed,
+            // Long before the question itself is given up.
+            trouble = listener.refusal() => return News::Refused(trouble),
+        };
+        self.job = None;
         let listing = match listed {
             Ok(Ok(listing)) => listing,
             Ok(Err(error)) => return News::Unreachable(error),
@@ -167,7 +179,6 @@ impl Subscription {
 
     /// An order that is not served makes the process not ready.
     fn tell_missing(&mut self, missing: BTreeMap<String, String>) {
-        let subject = |order: &str| Subject(format!("topic {order}").into());
         for (order, why) in &missing {
             self.intake.conditions().unwell(&subject(order), why, true);
         }
@@ -184,6 +195,11 @@ impl Subscription {
         }
         self.skipped = skipped;
     }
+}
+
+/// The condition that says whether a topic is served.
+pub(crate) fn subject(topic: &str) -> Subject {
+    Subject(format!("topic {topic}").into())
 }
 
 /// The names to ask the broker for; `None`: all topics.

@@ -58,6 +58,35 @@ impl Broker {
         &self.0.address
     }
 
+    /// `host:port` of a further listener, the one that its settings put at `@PORT+n@`.
+    ///
+    /// # Panics
+    /// When the broker's own address has no port.
+    #[must_use]
+    pub fn listener(&self, n: u16) -> String {
+        let (host, port) = self.address().rsplit_once(':').expect("an address has a port");
+        let port: u16 = port.parse().expect("a port is a number");
+        format!("{host}:{}", port + n)
+    }
+
+    /// Runs one of the broker's own tools, such as `acls`, and gives what it says.
+    ///
+    /// # Panics
+    /// When it fails, with what it says.
+    pub async fn tool(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(script_path());
+        command.arg("tool");
+        if let Some(name) = &self.0.name {
+            command.args(["--name", name]);
+        }
+        let ran = command.args(arguments).stdin(Stdio::null()).output().await;
+        let ran = ran.expect("tests/brokers/kafka.sh is there and can be run");
+        let said = [ran.stdout, ran.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        let said = said.concat();
+        assert!(ran.status.success(), "{arguments:?}: {said}");
+        said
+    }
+
     /// Kills a private broker with SIGKILL.
     pub fn kill(&self) {
         self.signal(Signal::Kill);

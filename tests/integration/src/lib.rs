@@ -2,7 +2,7 @@
 //!
 //! [`kafka`] is a broker and what a test does with it, [`connector`] a connector's own binary with
 //! its log, pages and signals, [`metrics`] what it says of itself, [`process`] what the kernel says
-//! of any process, [`golden`] the files that binaries generate. The gateway is the crate `dev_gateway`, in the test's own process.
+//! of any process, [`golden`] the files that binaries generate, [`certificates`] what TLS needs. The gateway is the crate `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
@@ -10,6 +10,7 @@
 //! Tests run side by side on one broker, each with topics and groups of its own ([`unique`]), and
 //! wait for states, never for time to pass.
 
+pub mod certificates;
 pub mod conformance;
 pub mod connector;
 pub mod gateway;
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod process;
 pub mod wait;
 
+pub use certificates::Authority;
 pub use connector::{Connector, Ended, Launch, program};
 pub use gateway::Gateway;
 pub use kafka::{Broker, Record};

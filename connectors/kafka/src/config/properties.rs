@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use connector_core::secret::{Secret, SecretError};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use super::KafkaConfig;
+use crate::login::Proof;
 
 /// One partition's share of what librdkafka may hold fetched, in KiB. Its own check is for each
 /// partition apart once queues are split, and one fetch may overshoot it.
@@ -24,35 +24,12 @@ const STORE_MS: &str = "30000";
 /// 30 seconds a name that is simply wrong would look like a slow broker for as long.
 const UNKNOWN_TOPIC_MS: &str = "5000";
 
-/// A username and a password, as read from their files at one time.
-#[derive(Clone)]
-pub(crate) struct Credentials {
-    pub(crate) username: Secret,
-    pub(crate) password: Secret,
-}
-
-impl Credentials {
-    /// Whether they are not the same. No constant time: both sides are ours.
-    pub(crate) fn differ(&self, other: &Self) -> bool {
-        self.username.expose() != other.username.expose()
-            || self.password.expose() != other.password.expose()
-    }
-}
-
 /// What the files of TLS hold at one time; only good to see that it has changed. librdkafka reads
 /// the files itself, and only when a client is made.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Files(Vec<Option<Vec<u8>>>);
 
 impl KafkaConfig {
-    /// Reads the credentials, if SASL is on. Blocks as long as the file system does.
-    pub(crate) fn credentials(&self) -> Result<Option<Credentials>, SecretError> {
-        let (Some(username), Some(password)) = (&self.username_file, &self.password_file) else {
-            return Ok(None);
-        };
-        Ok(Some(Credentials { username: username.read()?, password: password.read()? }))
-    }
-
     /// Reads the files of TLS. Blocks as long as the file system does.
     pub(crate) fn files(&self) -> Files {
         let read = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::fs::read(path).ok());
@@ -60,13 +37,10 @@ impl KafkaConfig {
     }
 
     /// The properties of the consumer.
-    pub(crate) fn consumer(&self, credentials: Option<&Credentials>) -> ClientConfig {
-        let mut properties = self.common(credentials);
+    pub(crate) fn consumer(&self, proof: &Proof) -> ClientConfig {
+        let mut properties = self.common(proof);
         properties
             .set("group.id", &self.group)
-            .set("partition.assignment.strategy", self.assignor)
-            .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 3).max(1).to_string())
             // One committer, explicit commits: a verdict moves the offset, nothing else.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
@@ -85,6 +59,16 @@ impl KafkaConfig {
             .set("queued.max.messages.kbytes", QUEUED_KIB.to_string())
             // The default of a second lets a fast lane run dry each time its queue was full.
             .set("fetch.queue.backoff.ms", "50");
+        if self.group_protocol.is_consumer() {
+            // What is set for the classic protocol is the broker's to decide now, and refused.
+            properties.set("group.protocol", "consumer");
+        } else {
+            let session = self.session_timeout.as_millis();
+            properties
+                .set("partition.assignment.strategy", self.assignor)
+                .set("session.timeout.ms", session.to_string())
+                .set("heartbeat.interval.ms", (session / 3).max(1).to_string());
+        }
         if let Some(id) = &self.group_instance_id {
             properties.set("group.instance.id", id);
         }
@@ -92,8 +76,8 @@ impl KafkaConfig {
     }
 
     /// The properties of the producer of dead letters.
-    pub(crate) fn producer(&self, credentials: Option<&Credentials>) -> ClientConfig {
-        let mut properties = self.common(credentials);
+    pub(crate) fn producer(&self, proof: &Proof) -> ClientConfig {
+        let mut properties = self.common(proof);
         properties
             .set("acks", "all")
             .set("enable.idempotence", "true")
@@ -108,7 +92,7 @@ impl KafkaConfig {
         properties
     }
 
-    fn common(&self, credentials: Option<&Credentials>) -> ClientConfig {
+    fn common(&self, proof: &Proof) -> ClientConfig {
         let mut properties = ClientConfig::new();
         properties
             .set("bootstrap.servers", &self.brokers)
@@ -118,23 +102,19 @@ impl KafkaConfig {
             .set("socket.keepalive.enable", "true");
         // rdkafka would take it from the `log` crate, which nobody here has set up.
         properties.set_log_level(RDKafkaLogLevel::Info);
-        let protocol = match (self.tls, credentials.is_some()) {
+        let protocol = match (self.tls, proof.is_needed()) {
             (false, false) => "plaintext",
             (true, false) => "ssl",
             (false, true) => "sasl_plaintext",
             (true, true) => "sasl_ssl",
         };
         properties.set("security.protocol", protocol);
-        if let Some(credentials) = credentials {
-            properties
-                .set("sasl.mechanism", self.sasl_mechanism)
-                .set("sasl.username", credentials.username.expose())
-                .set("sasl.password", credentials.password.expose());
-        }
+        proof.set(&mut properties);
         if self.tls {
             let path = |path: &PathBuf| path.to_string_lossy().into_owned();
             // Unset, only the directory that the vendored OpenSSL was built with would be looked at.
-            let ca = self.ca_file.as_ref().map_or_else(|| "probe".to_owned(), path);
+            let ca = self.ca_file.clone().or_else(public_authorities);
+            let ca = ca.as_ref().map_or_else(|| "probe".to_owned(), path);
             properties.set("ssl.ca.location", ca);
             if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
                 properties.set("ssl.certificate.location", path(cert));
@@ -153,4 +133,10 @@ impl KafkaConfig {
     fn fetch_bytes(&self) -> i64 {
         self.max_bytes.max(4 * 1024 * 1024)
     }
+}
+
+/// The file that names the machine's authorities to programs in Go, and to our client of the
+/// gateway. `None`: the usual places are looked at.
+fn public_authorities() -> Option<PathBuf> {
+    std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from)
 }

@@ -5,6 +5,7 @@ use rdkafka::ClientConfig;
 
 use super::*;
 use crate::Kafka;
+use crate::login::Proof;
 
 fn loaded(
     arguments: &[&str],
@@ -66,8 +67,9 @@ fn the_articles_settings_mean_what_they_meant() {
 
     let config =
         config(&["-license-file=/run/secrets/openfaas-license", &user, &password, "-tls"], ARTICLE);
-    let credentials = config.credentials().unwrap();
-    let properties = config.consumer(credentials.as_ref());
+    let Login::Password(mechanism, pair) = &config.login else { panic!("SASL is on") };
+    let proof = Proof::Password(mechanism, pair.credentials().unwrap());
+    let properties = config.consumer(&proof);
     std::fs::remove_dir_all(&folder).unwrap();
 
     says(&properties, "bootstrap.servers", "pkc-1.cloud:9092");
@@ -75,7 +77,7 @@ fn the_articles_settings_mean_what_they_meant() {
     says(&properties, "sasl.mechanism", "PLAIN");
     says(&properties, "sasl.username", "alice");
     says(&properties, "sasl.password", "wonderland");
-    says(&properties, "ssl.ca.location", "probe");
+    assert!(properties.get("ssl.ca.location").is_some(), "the public authorities");
     says(&properties, "group.id", "faas-group-1");
     assert_eq!(config.initial_offset, InitialOffset::Oldest);
     assert!(config.log_sessions);
@@ -83,7 +85,7 @@ fn the_articles_settings_mean_what_they_meant() {
 
 #[test]
 fn nothing_is_committed_or_begun_by_the_client_itself() {
-    let properties = config(&[], &[]).consumer(None);
+    let properties = config(&[], &[]).consumer(&Proof::Nothing);
     says(&properties, "bootstrap.servers", "kafka:9092");
     says(&properties, "security.protocol", "plaintext");
     says(&properties, "enable.auto.commit", "false");
@@ -98,22 +100,23 @@ fn nothing_is_committed_or_begun_by_the_client_itself() {
 #[test]
 fn a_list_of_brokers_may_be_bare_and_the_new_name_wins() {
     let both = [("broker_host", "old:1"), ("broker_hosts", "a, b:9093")];
-    says(&config(&[], &both).consumer(None), "bootstrap.servers", "a:9092,b:9093");
+    says(&config(&[], &both).consumer(&Proof::Nothing), "bootstrap.servers", "a:9092,b:9093");
 }
 
 #[test]
 fn a_letter_is_acknowledged_by_all_replicas() {
-    let properties = config(&[], &[]).producer(None);
+    let properties = config(&[], &[]).producer(&Proof::Nothing);
     says(&properties, "acks", "all");
     says(&properties, "enable.idempotence", "true");
 }
 
 #[test]
 fn a_private_authority_or_a_certificate_turns_tls_on() {
-    let properties = config(&["-ca-file=/ca.pem"], &[]).consumer(None);
+    let properties = config(&["-ca-file=/ca.pem"], &[]).consumer(&Proof::Nothing);
     says(&properties, "security.protocol", "ssl");
     says(&properties, "ssl.ca.location", "/ca.pem");
-    let properties = config(&["-cert-file=/c.pem", "-key-file=/k.pem"], &[]).consumer(None);
+    let properties =
+        config(&["-cert-file=/c.pem", "-key-file=/k.pem"], &[]).consumer(&Proof::Nothing);
     says(&properties, "ssl.certificate.location", "/c.pem");
     says(&properties, "ssl.key.location", "/k.pem");
 }
@@ -126,6 +129,11 @@ fn halves_of_a_pair_and_unknown_words_are_mistakes() {
     assert!(mistakes(&[("topics", "a b")]).contains("topics"));
     assert!(mistakes(&[("initial_offset", "yesterday")]).contains("initial_offset"));
     assert_eq!(mistakes(&[("initial_offset", "1700000000000")]), "");
+    assert!(mistakes(&[("sasl_mechanism", "SCRAM-SHA-256")]).contains("needs username_file"));
+    assert!(mistakes(&[("sasl_mechanism", "OAUTHBEARER")]).contains("needs username_file"));
+    assert!(mistakes(&[("oauth_token_url", "idp/token")]).contains("oauth_token_url"));
+    assert!(mistakes(&[("oauth_extensions", "a=b, c")]).contains("c: takes name=value"));
+    assert_eq!(mistakes(&[("sasl_mechanism", "AWS_MSK_IAM")]), "");
 }
 
 #[test]
@@ -134,4 +142,18 @@ fn a_bare_host_gets_kafkas_port() {
     assert_eq!(with_port("kafka:9093"), "kafka:9093");
     assert_eq!(with_port("[::1]"), "[::1]:9092");
     assert_eq!(with_port("[::1]:9093"), "[::1]:9093");
+}
+
+#[test]
+fn what_the_broker_decides_in_its_own_protocol_is_not_set() {
+    let config = config(&[], &[("group_protocol", "consumer")]);
+    let properties = config.consumer(&Proof::Nothing);
+    says(&properties, "group.protocol", "consumer");
+    for name in ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"] {
+        assert_eq!(properties.get(name), None, "librdkafka refuses it");
+    }
+    config.group_protocol.refuse();
+    let properties = config.consumer(&Proof::Nothing);
+    assert_eq!(properties.get("group.protocol"), None);
+    says(&properties, "partition.assignment.strategy", "range");
 }

@@ -9,4 +9,6 @@ mod offsets;
 mod order;
 mod pace;
 mod poison;
+mod protocol;
 pub(crate) mod scene;
+mod secure;

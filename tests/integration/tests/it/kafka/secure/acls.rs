@@ -1,0 +1,69 @@
+//! Topics and groups that the broker's access control lists refuse.
+
+use super::listeners::{
+    Listener, PASSWORD, Secrets, Secured, USER, complaints, delivers, restarts,
+};
+
+/// Adds or removes an entry for our user.
+async fn entry(secured: &Secured, verb: &str, user: &str, operation: &str, what: [&str; 2]) {
+    let principal = format!("User:{user}");
+    let entry =
+        ["acls", verb, "--force", "--allow-principal", &principal, "--operation", operation];
+    secured.broker.tool(&[&entry[..], &what].concat()).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_refused_does_not_keep_others_from_being_served() {
+    let secured = Secured::shared().await;
+    let (scene, secrets) = (secured.scene().await, Secrets::new());
+    let (open, shut) = (scene.broker.topic("open", 1).await, scene.broker.topic("shut", 1).await);
+    scene.deploy("public", &open);
+    scene.deploy("private", &shut);
+    let topic = ["--topic", &*shut];
+    // From now on only those may come near it that an entry names.
+    entry(&secured, "--add", "nobody", "All", topic).await;
+    let launch = secured.connector(&scene, Listener::Sasl, &[&open, &shut]);
+    let connector = secrets.login(launch, USER, PASSWORD).start().await;
+    let refused = format!("topic {shut}");
+    let said = connector.not_ready(&refused).await;
+    assert!(said.contains("authorization failed"), "{said}");
+    delivers(&scene, &open, "public").await;
+
+    // It may be seen now, and not read.
+    entry(&secured, "--add", USER, "Describe", topic).await;
+    connector.not_ready("may not be read").await;
+    delivers(&scene, &open, "public").await;
+
+    entry(&secured, "--add", USER, "Read", topic).await;
+    connector.ready().await;
+    delivers(&scene, &shut, "private").await;
+    scene.broker.wait_for_commit(&scene.group, &shut, 0, 1).await;
+    assert_eq!(restarts(&connector.metrics().await), 0, "the session went on");
+
+    // And taken back while it is read.
+    entry(&secured, "--remove", USER, "Read", topic).await;
+    connector.not_ready("may not be read").await;
+    delivers(&scene, &open, "public").await;
+    entry(&secured, "--add", USER, "Read", topic).await;
+    connector.ready().await;
+    delivers(&scene, &shut, "private").await;
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn a_group_that_is_refused_is_told_of_and_joined_once_it_may_be() {
+    let secured = Secured::shared().await;
+    let (scene, secrets) = (secured.scene().await, Secrets::new());
+    let topic = scene.broker.topic("grouped", 1).await;
+    scene.deploy("guest", &topic);
+    let group = ["--group", &*scene.group];
+    entry(&secured, "--add", "nobody", "All", group).await;
+    let launch = secured.connector(&scene, Listener::Sasl, &[&topic]);
+    let connector = secrets.login(launch, USER, PASSWORD).start().await;
+    connector.not_ready("consumer group").await;
+    entry(&secured, "--add", USER, "Read", group).await;
+    connector.ready().await;
+    delivers(&scene, &topic, "guest").await;
+    assert_eq!(complaints(&connector, "\"consumer group\""), 1, "{:#?}", connector.lines());
+    connector.end().await;
+}
