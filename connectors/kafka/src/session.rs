@@ -249,7 +249,22 @@ impl Session {
 
     /// Leaves the group and closes the client.
     async fn leave(mut self, consumer: Arc<Consumer>, mut assignment: Assignment) {
-        consumer.unsubscribe();
+        // A static member stays in the group while it is away; unsubscribing would be leaving.
+        if !self.config.is_static() {
+            consumer.unsubscribe();
+            self.give_back(&mut assignment).await;
+        }
+        // From here on the callback answers by itself.
+        drop(self.rebalances);
+        drop(assignment);
+        drop(consumer);
+        if timeout(CLOSE, self.client.close()).await.is_err() {
+            tracing::warn!("the broker's client does not close; leaving it behind");
+        }
+    }
+
+    /// Answers the group, which asks for everything back from who unsubscribes.
+    async fn give_back(&mut self, assignment: &mut Assignment) {
         let last = async {
             while assignment.holds() {
                 let Some(rebalance) = self.rebalances.recv().await else { return };
@@ -261,13 +276,6 @@ impl Session {
         };
         if timeout(LAST_REVOKE, last).await.is_err() {
             tracing::debug!("the group did not ask its partitions back in time");
-        }
-        // From here on the callback answers by itself.
-        drop(self.rebalances);
-        drop(assignment);
-        drop(consumer);
-        if timeout(CLOSE, self.client.close()).await.is_err() {
-            tracing::warn!("the broker's client does not close; leaving it behind");
         }
     }
 }

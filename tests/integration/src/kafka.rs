@@ -5,9 +5,11 @@
 //! those of the connector.
 
 mod clients;
+mod member;
 mod records;
 
 pub use clients::Committed;
+pub use member::JavaMember;
 pub use records::{Record, Stored};
 
 use std::collections::HashMap;
@@ -30,6 +32,8 @@ struct Inner {
     /// `None`: the shared one.
     name: Option<String>,
     address: String,
+    /// What it has written of itself.
+    log: PathBuf,
     pid: Mutex<Option<u32>>,
     clients: Clients,
 }
@@ -56,6 +60,17 @@ impl Broker {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.0.address
+    }
+
+    /// How many generations a group has had, as the broker's own log tells: one more with each
+    /// rebalance.
+    ///
+    /// # Panics
+    /// When the broker keeps no log here: it was not started by this checkout.
+    #[must_use]
+    pub fn generations(&self, group: &str) -> usize {
+        let log = std::fs::read_to_string(&self.0.log).expect("the broker was started from here");
+        log.matches(&format!("Stabilized group {group} generation ")).count()
     }
 
     /// Kills a private broker with SIGKILL.
@@ -86,8 +101,9 @@ impl Broker {
     async fn up(name: Option<String>, settings: &[&str]) -> Self {
         let state = script("up", name.as_deref(), settings).await;
         let address = state.get("ADDRESS").cloned().expect("the script prints ADDRESS");
+        let log = state.get("LOG").map(PathBuf::from).expect("the script prints LOG");
         let clients = Clients::new(&address);
-        Self(Arc::new(Inner { name, pid: Mutex::new(pid_of(&state)), address, clients }))
+        Self(Arc::new(Inner { name, pid: Mutex::new(pid_of(&state)), address, log, clients }))
     }
 
     fn signal(&self, signal: Signal) {

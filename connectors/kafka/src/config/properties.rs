@@ -59,6 +59,11 @@ impl KafkaConfig {
         Files([&self.ca_file, &self.cert_file, &self.key_file].map(read).into())
     }
 
+    /// Whether the member keeps its place in the group while it is away.
+    pub(crate) fn is_static(&self) -> bool {
+        self.group_instance_id.is_some()
+    }
+
     /// The properties of the consumer.
     pub(crate) fn consumer(&self, credentials: Option<&Credentials>) -> ClientConfig {
         let mut properties = self.common(credentials);
@@ -67,6 +72,7 @@ impl KafkaConfig {
             .set("partition.assignment.strategy", self.assignor)
             .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
             .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 3).max(1).to_string())
+            .set("max.poll.interval.ms", self.max_poll_interval.as_millis().to_string())
             // One committer, explicit commits: a verdict moves the offset, nothing else.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
