@@ -26,6 +26,7 @@ usage: ${0##*/} VERB [--name NAME] [--port PORT] [--set KEY=VALUE]...
 
   fetch    bring the software to var/$kind and stop there
   up       start the broker, or use the one that runs; wait until it serves its clients; print what status prints
+  claim    give the broker its port without starting it, and print PORT
   down     stop the broker if this checkout started it; its data stays
   status   print KIND, NAME, STATE (running, stopped, down, foreign), STARTED, PID, PORT, ADDRESS, DIR, LOG as KEY=VALUE;
            exit 0 only when the broker serves its clients
@@ -73,6 +74,7 @@ broker_main() {
   case $verb in
     fetch) locked "$home/fetch.lock" broker_fetch ;;
     up) locked "$home/fetch.lock" broker_fetch; locked "$dir.lock" up; status ;;
+    claim) [ -s "$dir/port" ] || locked "$home/ports.lock" claim_port; echo "PORT=$port" ;;
     down) locked "$dir.lock" down ;;
     status) status ;;
     wipe) locked "$dir.lock" wipe ;;

@@ -25,6 +25,7 @@ use crate::config::{Credentials, Files, KafkaConfig};
 use crate::lane::Stuck;
 use crate::meters::Meters;
 use crate::raw;
+use crate::retention;
 use crate::subscription::{self, Listing, News, Subscription};
 
 /// How long the client may take to leave the group and close.
@@ -97,6 +98,7 @@ impl Session {
         }
         consumer.context().answered();
 
+        let kept = Arc::clone(&consumer);
         let (commits, committing) = commit::start(
             consumer,
             intake.conditions().clone(),
@@ -105,6 +107,7 @@ impl Session {
             config.commit_interval,
         );
         client.tasks.push(committing);
+        client.tasks.push(retention::watch(kept, Arc::clone(&meters)));
         Ok(Self {
             config,
             intake,

@@ -5,12 +5,14 @@
 //! those of the connector.
 
 mod clients;
+mod cluster;
 mod member;
 mod records;
 
 pub use clients::Committed;
+pub use cluster::Cluster;
 pub use member::JavaMember;
-pub use records::{Record, Stored};
+pub use records::{Record, Stored, Transaction};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,7 +31,7 @@ use clients::Clients;
 pub struct Broker(Arc<Inner>);
 
 struct Inner {
-    /// `None`: the shared one.
+    /// `None`: the shared one, or a cluster as a whole.
     name: Option<String>,
     address: String,
     /// What it has written of itself.
@@ -79,7 +81,13 @@ impl Broker {
         *self.pid() = None;
     }
 
-    /// Stops a private broker with SIGSTOP: its connections stay open and nothing answers.
+    /// Ends a private broker in good order: it hands over what it leads.
+    pub async fn stop(&self) {
+        script("down", self.private_name(), &[]).await;
+        *self.pid() = None;
+    }
+
+    /// Freezes a private broker with SIGSTOP: its connections stay open and nothing answers.
     pub fn freeze(&self) {
         self.signal(Signal::Stop);
     }
@@ -113,7 +121,7 @@ impl Broker {
     }
 
     fn private_name(&self) -> Option<&str> {
-        assert!(self.0.name.is_some(), "the shared broker must not be hurt: take a private one");
+        assert!(self.0.name.is_some(), "only a private broker may be hurt, or a node of a cluster");
         self.0.name.as_deref()
     }
 

@@ -3,12 +3,15 @@
 mod basics;
 mod beyond;
 mod conforms;
+mod contents;
 mod fanout;
 mod gateway;
 mod groups;
 mod headers;
+mod metrics;
 mod offsets;
 mod order;
 mod pace;
 mod poison;
+mod ranges;
 pub(crate) mod scene;

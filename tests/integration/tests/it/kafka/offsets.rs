@@ -125,5 +125,32 @@ async fn holes_left_by_compaction_are_committed_over() {
     offsets.dedup();
     assert_eq!(offsets.len(), called.len(), "each record once");
     assert!(offsets.len() < usize::try_from(end).unwrap(), "there were holes");
+    for call in called {
+        // What the cleaner has taken since cannot be compared.
+        let record = stored.iter().find(|record| Some(record.offset) == call.offset);
+        let Some(record) = record else { continue };
+        assert_eq!(call.body.as_deref(), record.record.payload.as_deref());
+    }
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn a_time_begins_with_the_first_record_at_or_after_it() {
+    const TIME: i64 = 1_700_000_000_000;
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("since", 2).await;
+    scene.deploy("archivist", &topic);
+    // Partition 0 has records on both sides of the time; in partition 1 all are older.
+    let before_and_after = (-5..5).map(|n| Record::of(n.to_string()).at(TIME + n).partition(0));
+    let before = (-5..0).map(|n| Record::of(n.to_string()).at(TIME + n).partition(1));
+    scene.broker.produce_all(&topic, before_and_after.chain(before)).await;
+    let launch = scene.connector(&[&topic]).set("initial_offset", TIME.to_string());
+    let connector = launch.ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 10).await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 1, 5).await;
+    scene.broker.produce(&topic, Record::of("new").partition(1)).await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 1, 6).await;
+    let called: Vec<_> = scene.gateway.ledger().calls().iter().map(|call| call.text()).collect();
+    assert_eq!(called, ["0", "1", "2", "3", "4", "new"]);
     connector.end().await;
 }
