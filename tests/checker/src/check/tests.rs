@@ -171,6 +171,7 @@ impl Story {
         let fault = Fault {
             kind,
             process: process.map(str::to_owned),
+            how: None,
             before: self.place,
             after: self.place,
             at_least_running: 0,

@@ -118,3 +118,42 @@ fn a_process_that_was_killed_after_another_explains_its_own_repetitions() {
     story.deliver("r", 3);
     story.is_kept();
 }
+
+/// Events 3 and 1 are finished, and committed or not; ten seconds later `p` loses its lanes, because
+/// brokers were away or not.
+fn lost_in_an_outage(committed: bool, outage: bool) -> Story {
+    let mut story = Story::new();
+    story.deliver("p", 0);
+    story.deliver("p", 3);
+    story.wait_ms(5_000);
+    // Moments are places of the ledger, so there has to be one.
+    story.deliver("p", 1);
+    let before = story.place;
+    story.sample(0);
+    story.sample(if committed { 1 } else { 0 });
+    story.wait_ms(10_000);
+    story.deliver("p", 2);
+    if outage {
+        story.fault(FaultKind::BrokerOutage, None).before = before;
+    }
+    story.fault(FaultKind::Lose, Some("p"));
+    story.evidence.processes.push("q".to_owned());
+    story.deliver("q", 3);
+    story
+}
+
+#[test]
+fn brokers_that_were_away_had_not_been_told() {
+    lost_in_an_outage(false, false).violates(&[AGAIN]);
+    lost_in_an_outage(false, true).is_kept();
+    // With the commit of event 0 they were told of event 3 as well.
+    lost_in_an_outage(true, true).violates(&[AGAIN]);
+}
+
+#[test]
+fn an_outage_that_nobody_lost_a_lane_by_explains_nothing() {
+    let mut story = Story::told();
+    story.fault(FaultKind::BrokerOutage, None);
+    story.deliver("p", 3);
+    story.violates(&[AGAIN]);
+}
