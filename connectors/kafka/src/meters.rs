@@ -7,7 +7,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
 
 use connector_core::metrics::Metrics;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -18,9 +17,14 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::client::Partition;
 
+mod client;
+mod lane;
 mod statistics;
 
-use statistics::{Health, Report};
+use client::Client;
+use lane::OfCause;
+pub(crate) use lane::{LaneMeters, Paused};
+use statistics::Report;
 
 /// The metrics of one process.
 #[derive(Default)]
@@ -45,48 +49,6 @@ pub(crate) struct Meters {
 /// A gauge of seconds and their parts.
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// What librdkafka reports of itself.
-#[derive(Default)]
-struct Client {
-    brokers: Family<OfState, Gauge>,
-    errors: Gauge,
-    round_trip: Seconds,
-    fetched_records: Gauge,
-    fetched_bytes: Gauge,
-    waiting_replies: Gauge,
-}
-
-/// Why a lane receives nothing for now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Paused {
-    /// No function is mapped to its topic.
-    Held,
-    /// Its window is full, or the bytes that payloads may take are.
-    Full,
-    /// What is finished behind its head would not fit into a commit's metadata.
-    Beyond,
-}
-
-impl Paused {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Held => "held",
-            Self::Full => "full",
-            Self::Beyond => "beyond",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfCause {
-    cause: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfState {
-    state: &'static str,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfTopic {
     topic: String,
@@ -109,46 +71,6 @@ struct OfMember {
 struct OfPartition {
     topic: String,
     partition: i32,
-}
-
-/// The metrics of one lane, held so that no label is looked up for a record.
-#[derive(Debug)]
-pub(crate) struct LaneMeters {
-    pub(crate) consumed: Gauge,
-    pub(crate) offset: Gauge,
-    pub(crate) skipped: Counter,
-    head_age: Seconds,
-    pauses: Family<OfCause, Gauge>,
-    paused: Option<Paused>,
-}
-
-impl LaneMeters {
-    /// Notes the timestamp of the oldest record that is not finished, in milliseconds since 1970;
-    /// `None`: there is none, or it has no timestamp.
-    pub(crate) fn head(&self, timestamp: Option<i64>) {
-        let began = timestamp.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-        let age = began.and_then(|began| (UNIX_EPOCH + began).elapsed().ok());
-        self.head_age.set(age.unwrap_or_default().as_secs_f64());
-    }
-
-    /// Notes why nothing is received, or that something is.
-    pub(crate) fn pause(&mut self, paused: Option<Paused>) {
-        if self.paused == paused {
-            return;
-        }
-        for (cause, by) in [(self.paused, -1), (paused, 1)] {
-            if let Some(cause) = cause {
-                self.pauses.get_or_create(&OfCause { cause: cause.label() }).inc_by(by);
-            }
-        }
-        self.paused = paused;
-    }
-}
-
-impl Drop for LaneMeters {
-    fn drop(&mut self) {
-        self.pause(None);
-    }
 }
 
 impl Meters {
@@ -300,55 +222,6 @@ impl Meters {
                 self.commit_gap.get_or_create(&of).set((figures.hi_offset - offset).max(0));
             }
         }
-    }
-}
-
-impl Client {
-    fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "brokers",
-            "Brokers that the client is connected to, or tries to be",
-            self.brokers.clone(),
-        );
-        registry.register(
-            "errors",
-            "Requests that failed or were not answered, since the client was made",
-            self.errors.clone(),
-        );
-        registry.register_with_unit(
-            "round_trip",
-            "The 99th percentile of the slowest broker's answers",
-            Unit::Seconds,
-            self.round_trip.clone(),
-        );
-        registry.register(
-            "fetched_records",
-            "Records fetched and not yet received by their lanes",
-            self.fetched_records.clone(),
-        );
-        registry.register_with_unit(
-            "fetched",
-            "What these take",
-            Unit::Bytes,
-            self.fetched_bytes.clone(),
-        );
-        registry.register(
-            "waiting_replies",
-            "Replies and events that wait to be polled; growing, the process stands still",
-            self.waiting_replies.clone(),
-        );
-    }
-
-    fn take(&self, health: Health, waiting_replies: i64) {
-        let brokers = [("up", health.brokers_up), ("down", health.brokers_down)];
-        for (state, count) in brokers {
-            self.brokers.get_or_create(&OfState { state }).set(count);
-        }
-        self.errors.set(health.errors);
-        self.round_trip.set(health.round_trip_seconds);
-        self.fetched_records.set(health.fetched_records);
-        self.fetched_bytes.set(health.fetched_bytes);
-        self.waiting_replies.set(waiting_replies);
     }
 }
 
