@@ -133,6 +133,40 @@ async fn a_static_member_comes_back_without_a_rebalance() {
 }
 
 #[tokio::test]
+async fn the_cooperative_assignor_takes_only_what_moves() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("sticky", i32::try_from(PARTITIONS).expect("few")).await;
+    scene.deploy("sticky", &topic);
+    let gate = Gate::closed();
+    scene.gateway.fault("sticky", Fault::gate(&gate));
+    scene.broker.produce_all(&topic, numbered(0..PARTITIONS)).await;
+    let launch = scene.connector(&[&topic]).set("assignor", "cooperative-sticky");
+    let launch = launch.set("revoke_wait", "30s");
+    let first = launch.ready().await;
+    gate.wait_for_waiting(PARTITIONS).await;
+
+    // Calls run on all four partitions; two of them are asked for, and wait for their calls.
+    let second = launch.ready().await;
+    let revoked = first.line("partitions revoked").await;
+    assert_eq!(revoked.matches(&topic).count(), 2, "{revoked}");
+    gate.open();
+    lines(&second, "partitions assigned", 1).await;
+    scene.broker.produce_all(&topic, numbered(PARTITIONS..2 * PARTITIONS)).await;
+    let ledger = scene.gateway.ledger();
+    ledger.wait_for("all", |calls| called(calls) == texts(0..2 * PARTITIONS)).await;
+
+    // What a dead member had comes back; what is kept is not touched again.
+    second.kill_now().await;
+    scene.broker.produce_all(&topic, numbered(2 * PARTITIONS..3 * PARTITIONS)).await;
+    ledger.wait_for("all", |calls| called(calls) == texts(0..3 * PARTITIONS)).await;
+    assert_eq!(first.count("partitions revoked"), 1);
+    let running = |call: &dev_gateway::Call| call.text().parse::<usize>().unwrap() < PARTITIONS;
+    let calls = ledger.with(|calls| calls.iter().filter(|call| running(call)).count());
+    assert_eq!(calls, PARTITIONS, "a call that ended in time is not repeated");
+    first.end().await;
+}
+
+#[tokio::test]
 async fn partitions_lost_are_called_by_their_next_owner_and_committed_by_nobody_else() {
     let scene = Scene::new().await;
     let topic = scene.broker.topic("lost", 1).await;
