@@ -58,8 +58,8 @@ test-unit: need ## Run the tests that need no broker
 	$(DEV) cargo test --locked --workspace --lib --bins
 
 .PHONY: prove
-prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions (about ten minutes)
-	@$(DEV) TEST_RELEASED_BINARIES=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
+prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions and brokers (about twenty minutes)
+	@$(DEV) TEST_RELEASED_BINARIES=1 RUST_TEST_THREADS=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
 
 .PHONY: demo
 demo: need ## Watch functions called on their schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)

@@ -4,7 +4,7 @@
 # A broker script sets `kind`, `default_port`, `port_step` (how many neighbouring ports one broker takes) and
 # `start_timeout` (seconds), defines the functions below, sources this file, and ends with `broker_main "$@"`.
 #
-#   broker_fetch     brings the software into "$home"; does nothing when it is there
+#   broker_fetch     brings the software into "$home"; does nothing when it is there (`fetch_by_maven` does it for Java)
 #   broker_prepare   writes the configuration of the broker into "$dir" for "$port", the lines of "$dir/settings" last;
 #                    formats an empty data folder
 #   broker_command   sets the array `command` to what starts the broker in the foreground
@@ -26,6 +26,7 @@ usage: ${0##*/} VERB [--name NAME] [--port PORT] [--set KEY=VALUE]...
 
   fetch    bring the software to var/$kind and stop there
   up       start the broker, or use the one that runs; wait until it serves its clients; print what status prints
+  claim    give the broker its port without starting it, and print PORT
   down     stop the broker if this checkout started it; its data stays
   status   print KIND, NAME, STATE (running, stopped, down, foreign), STARTED, PID, PORT, ADDRESS, DIR, LOG as KEY=VALUE;
            exit 0 only when the broker serves its clients
@@ -73,6 +74,7 @@ broker_main() {
   case $verb in
     fetch) locked "$home/fetch.lock" broker_fetch ;;
     up) locked "$home/fetch.lock" broker_fetch; locked "$dir.lock" up; status ;;
+    claim) [ -s "$dir/port" ] || locked "$home/ports.lock" claim_port; echo "PORT=$port" ;;
     down) locked "$dir.lock" down ;;
     status) status ;;
     wipe) locked "$dir.lock" wipe ;;
@@ -80,6 +82,23 @@ broker_main() {
     help | -h | --help) broker_usage ;;
     *) broker_usage >&2; exit 64 ;;
   esac
+}
+
+# For a broker of Java: brings what "$files/pom.xml" lists into "$home/libs", unless exactly that is there. $1 says how much it is.
+fetch_by_maven() {
+  if cmp -s "$files/pom.xml" "$home/libs/pom.xml"; then
+    return
+  fi
+  "$root/tests/need.sh" mvn=maven
+  say "fetching it into $home/libs ($1, once)"
+  rm -rf "$home/libs"
+  if ! mvn -B -q -f "$files/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$home/libs" >"$home/fetch.log" 2>&1; then
+    tail -n 20 "$home/fetch.log" >&2
+    die "could not fetch it; run again, or see why: mvn -f $files/pom.xml dependency:copy-dependencies"
+  fi
+  # Last, so that a fetch cut short is seen as such.
+  cp "$files/pom.xml" "$home/libs/pom.xml"
 }
 
 up() {

@@ -11,19 +11,7 @@ files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/elasticmq
 
 broker_fetch() {
   "$root/tests/need.sh" java=openjdk-17-jre-headless
-  if cmp -s "$files/pom.xml" "$home/libs/pom.xml"; then
-    return
-  fi
-  "$root/tests/need.sh" mvn=maven
-  say "fetching it into $home/libs (37 MB, once)"
-  rm -rf "$home/libs"
-  if ! mvn -B -q -f "$files/pom.xml" dependency:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$home/libs" >"$home/fetch.log" 2>&1; then
-    tail -n 20 "$home/fetch.log" >&2
-    die "could not fetch it; run again, or see why: mvn -f $files/pom.xml dependency:copy-dependencies"
-  fi
-  # Last, so that a fetch cut short is seen as such.
-  cp "$files/pom.xml" "$home/libs/pom.xml"
+  fetch_by_maven "37 MB"
 }
 
 broker_prepare() {

@@ -11,19 +11,7 @@ files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/hivemq
 
 broker_fetch() {
   "$root/tests/need.sh" java=openjdk-17-jre-headless mosquitto_sub=mosquitto-clients
-  if cmp -s "$files/pom.xml" "$home/libs/pom.xml"; then
-    return
-  fi
-  "$root/tests/need.sh" mvn=maven
-  say "fetching it into $home/libs (110 MB, once)"
-  rm -rf "$home/libs"
-  if ! mvn -B -q -f "$files/pom.xml" dependency:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$home/libs" >"$home/fetch.log" 2>&1; then
-    tail -n 20 "$home/fetch.log" >&2
-    die "could not fetch it; run again, or see why: mvn -f $files/pom.xml dependency:copy-dependencies"
-  fi
-  # Last, so that a fetch cut short is seen as such.
-  cp "$files/pom.xml" "$home/libs/pom.xml"
+  fetch_by_maven "110 MB"
 }
 
 # The settings are lines of XML, such as <mqtt><queued-messages>...</queued-messages></mqtt>.

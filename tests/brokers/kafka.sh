@@ -11,19 +11,7 @@ files=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/kafka
 
 broker_fetch() {
   "$root/tests/need.sh" java=openjdk-17-jre-headless
-  if cmp -s "$files/pom.xml" "$home/libs/pom.xml"; then
-    return
-  fi
-  "$root/tests/need.sh" mvn=maven
-  say "fetching it into $home/libs (50 MB, once)"
-  rm -rf "$home/libs"
-  if ! mvn -B -q -f "$files/pom.xml" dependency:copy-dependencies \
-    -DincludeScope=runtime -DoutputDirectory="$home/libs" >"$home/fetch.log" 2>&1; then
-    tail -n 20 "$home/fetch.log" >&2
-    die "could not fetch it; run again, or see why: mvn -f $files/pom.xml dependency:copy-dependencies"
-  fi
-  # Last, so that a fetch cut short is seen as such.
-  cp "$files/pom.xml" "$home/libs/pom.xml"
+  fetch_by_maven "50 MB"
 }
 
 broker_prepare() {
@@ -36,7 +24,8 @@ broker_prepare() {
     "$files/server.properties" "$dir/settings" > "$dir/server.properties"
   if [ ! -e "$dir/formatted" ]; then
     rm -rf "$dir/data"
-    run_java kafka.tools.StorageTool format --config "$dir/server.properties" --cluster-id "$(cluster_id)" \
+    java_command
+    "${java[@]}" kafka.tools.StorageTool format --config "$dir/server.properties" --cluster-id "$(cluster_id)" \
       >"$dir/format.log" 2>&1 || { tail -n 5 "$dir/format.log" >&2; die "could not format $dir/data; see $dir/format.log"; }
     touch "$dir/formatted"
   fi
@@ -63,29 +52,37 @@ broker_answers() {
 broker_tool() {
   local class
   case ${1:-} in
-    topics) class=TopicCommand ;;
-    produce) class=ConsoleProducer ;;
-    consume) class=consumer.ConsoleConsumer ;;
-    groups) class=consumer.group.ConsumerGroupCommand ;;
-    offsets) class=GetOffsetShell ;;
-    configs) run_java kafka.admin.ConfigCommand --bootstrap-server "127.0.0.1:$port" "${@:2}"; return ;;
-    acls) run_java org.apache.kafka.tools.AclCommand --bootstrap-server "127.0.0.1:$port" "${@:2}"; return ;;
+    topics) class=org.apache.kafka.tools.TopicCommand ;;
+    produce) class=org.apache.kafka.tools.ConsoleProducer ;;
+    consume) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
+    groups) class=org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
+    offsets) class=org.apache.kafka.tools.GetOffsetShell ;;
+    configs) class=kafka.admin.ConfigCommand ;;
+    acls) class=org.apache.kafka.tools.AclCommand ;;
     *) die "the tools are: topics, produce, consume, groups, offsets, configs, acls" ;;
   esac
-  run_java "org.apache.kafka.tools.$class" --bootstrap-server "127.0.0.1:$port" "${@:2}"
+  # In place of this shell, so that what is signalled is the tool.
+  java_command
+  exec "${java[@]}" "$class" --bootstrap-server "127.0.0.1:$port" "${@:2}"
 }
 
-run_java() {
+# Sets `java` to what runs one of Kafka's tools: its class and arguments follow.
+java_command() {
   java_arguments
-  java -Xmx128m -Dtributary.log.level=warn "${java[@]}" "$@"
+  java=(java -Xmx128m -Dtributary.log.level=warn "${java[@]}")
 }
 
 java_arguments() {
   java=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 "-Dlog4j2.configurationFile=file:$files/log4j2.properties" -cp "$home/libs/*")
 }
 
-# Sixteen random bytes in base64 without padding. No dash: an id that begins with one reads like an option.
-cluster_id() { head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c 1-22; }
+# The brokers of one cluster are told theirs by `--set cluster.id=...`, which is no setting of Kafka's. Else sixteen random
+# bytes in base64 without padding. No dash: an id that begins with one reads like an option.
+cluster_id() {
+  local told
+  told=$(sed -n 's/^cluster\.id=//p' "$dir/settings")
+  echo "${told:-$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c 1-22)}"
+}
 
 # shellcheck source=tests/brokers/broker.sh
 source "$(dirname "${BASH_SOURCE[0]}")/broker.sh"

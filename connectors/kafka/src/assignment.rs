@@ -236,13 +236,13 @@ impl Assignment {
             intake: self.intake.clone(),
             ordering: self.config.ordering,
             commits: self.commits.clone(),
-            meters: self.meters.lane(&self.config.group, &self.member, partition),
             stuck: self.stuck.clone(),
             finish: told,
         };
         // In step with all others, so that one commit takes what all of them report.
         let reports = tokio::time::interval_at(self.began, self.config.commit_interval);
-        let task = tokio::spawn(reader.run(Tracker::new(start, committed), reports));
+        let meters = self.meters.lane(&self.config.group, &self.member, partition);
+        let task = tokio::spawn(reader.run(Tracker::new(start, committed), reports, meters));
         self.lanes.insert(partition.clone(), Running { task: Some(task), finish });
         Ok(())
     }

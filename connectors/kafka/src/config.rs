@@ -32,6 +32,7 @@ pub struct KafkaConfig {
     group_instance_id: Option<String>,
     pub(crate) group_protocol: GroupProtocol,
     session_timeout: Duration,
+    max_poll_interval: Duration,
     pub(crate) commit_interval: Duration,
     pub(crate) revoke_wait: Duration,
     isolation_level: &'static str,
@@ -126,6 +127,14 @@ impl SourceConfig for KafkaConfig {
             let missing = if cert_file.is_some() { "key_file" } else { "cert_file" };
             values.mistake(missing, "a certificate and its key are given together or not at all");
         }
+        let session_timeout = values.duration("session_timeout");
+        let revoke_wait = values.duration("revoke_wait");
+        let max_poll_interval = values.duration("max_poll_interval");
+        for (name, bound) in [("session_timeout", session_timeout), ("revoke_wait", revoke_wait)] {
+            if max_poll_interval <= bound {
+                values.mistake("max_poll_interval", format!("must be longer than {name}"));
+            }
+        }
         Self {
             brokers: brokers.iter().map(|b| with_port(b)).collect::<Vec<_>>().join(","),
             group: values.text("group").unwrap_or_else(|| "faas-group-1".to_owned()),
@@ -136,9 +145,10 @@ impl SourceConfig for KafkaConfig {
             assignor: values.choice("assignor"),
             group_instance_id: values.text("group_instance_id"),
             group_protocol: GroupProtocol::read(values),
-            session_timeout: values.duration("session_timeout"),
+            session_timeout,
+            max_poll_interval,
             commit_interval: values.duration("commit_interval").max(Duration::from_millis(10)),
-            revoke_wait: values.duration("revoke_wait"),
+            revoke_wait,
             isolation_level: values.choice("isolation_level"),
             login: Login::read(values, &brokers),
             tls: values.flag("tls") || ca_file.is_some() || cert_file.is_some(),
@@ -315,6 +325,12 @@ const SETTINGS: &[Setting] = &[
         Form::Duration,
         Some("10s"),
         "After how long without a heartbeat the broker gives a member's partitions to others.",
+    ),
+    ours(
+        "max_poll_interval",
+        Form::Duration,
+        Some("5m"),
+        "How long the group waits for this member's answer when partitions move, and how long the process may stand still before it is taken for dead. Longer than session_timeout and revoke_wait. Functions may run for as long as they like all the same.",
     ),
     ours(
         "commit_interval",

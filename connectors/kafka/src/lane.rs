@@ -23,7 +23,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use crate::client::{Consumer, Listener, Partition, end_of_partition, list};
 use crate::commit::Commits;
 use crate::config::Ordering;
-use crate::meters::LaneMeters;
+use crate::meters::{LaneMeters, Paused};
 use crate::record::Record;
 use crate::tracker::{Admission, Tracker};
 
@@ -48,7 +48,6 @@ pub(crate) struct Reader {
     pub(crate) intake: Intake,
     pub(crate) ordering: Ordering,
     pub(crate) commits: Commits,
-    pub(crate) meters: LaneMeters,
     pub(crate) stuck: mpsc::UnboundedSender<Stuck>,
     /// Set when the lane is to end: until when running calls are waited for.
     pub(crate) finish: watch::Receiver<Option<Instant>>,
@@ -62,17 +61,22 @@ struct Keeper {
     commits: Commits,
     ticks: Interval,
     topics: watch::Receiver<Arc<TopicMap>>,
-    /// `unmatched=hold`: nothing is received while no function is mapped to the topic.
+    /// `unmatched=hold`: nothing is submitted while no function is mapped to the topic.
     holds: bool,
+    /// That is so now.
+    held: bool,
+    /// The timestamp of the record that waits for its slot, or for a function.
+    in_hand: Option<i64>,
     consumer: Arc<Consumer>,
     paused: bool,
+    meters: LaneMeters,
     stuck: mpsc::UnboundedSender<Stuck>,
 }
 
 impl Reader {
     /// Runs the lane until it is told to finish, or draining begins. Its standing has then been
     /// reported, and its queue dropped.
-    pub(crate) async fn run(mut self, tracker: Tracker, mut reports: Interval) {
+    pub(crate) async fn run(mut self, tracker: Tracker, mut reports: Interval, meters: LaneMeters) {
         // Skip: a lane that begins late owes no reports for the time before it.
         reports.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let alarm = Alarm { stuck: self.stuck.clone(), partition: self.partition.clone() };
@@ -84,8 +88,11 @@ impl Reader {
             ticks: reports,
             topics: self.intake.topics(),
             holds: self.intake.config().unmatched == UnmatchedPolicy::Hold,
+            held: false,
+            in_hand: None,
             consumer: Arc::clone(&self.consumer),
             paused: false,
+            meters,
             stuck: self.stuck.clone(),
         };
         keeper.follow_map();
@@ -113,7 +120,7 @@ impl Reader {
     async fn receive(&self, keeper: &mut Keeper) {
         let mut access = Access::new(&self.partition, &self.intake);
         loop {
-            let receives = !keeper.paused && keeper.tracker.has_room();
+            let receives = keeper.tracker.has_room();
             let received = tokio::select! {
                 biased;
                 () = keeper.tend() => continue,
@@ -145,16 +152,20 @@ impl Reader {
                     continue;
                 }
             };
-            self.meters.consumed.inc();
-            self.meters.offset.set(record.offset);
+            keeper.meters.consumed.inc();
+            keeper.meters.offset.set(record.offset);
             let place = match keeper.tracker.admit(|previous| record.place(previous)) {
                 Admission::New(place) => place,
                 Admission::Finished => {
-                    self.meters.skipped.inc();
+                    keeper.meters.skipped.inc();
                     continue;
                 }
             };
 
+            keeper.takes_in_hand(place.timestamp);
+            while keeper.held {
+                keeper.tend().await;
+            }
             // Kept over everything else that happens: whoever waits longest is served first.
             let slot = self.lane.slot(record.payload_len());
             tokio::pin!(slot);
@@ -166,6 +177,7 @@ impl Reader {
                 }
             };
             let Some(slot) = slot else { return };
+            keeper.in_hand = None;
             let event =
                 record.into_event(&self.partition.topic, self.partition.number, self.ordering);
             keeper.tracker.track(place, slot.submit(event));
@@ -195,7 +207,10 @@ impl Keeper {
                 let Partition { topic, number } = &self.partition;
                 drop(self.stuck.send(Stuck(format!("{topic}/{number}: an event got no verdict"))));
             },
-            _ = self.ticks.tick() => self.report(),
+            _ = self.ticks.tick() => {
+                self.report();
+                self.measure();
+            }
             Ok(()) = self.topics.changed(), if self.holds => self.follow_map(),
         }
     }
@@ -207,25 +222,54 @@ impl Keeper {
         }
     }
 
-    /// Pauses the partition while nobody is mapped to its topic. Pausing drops what was fetched
-    /// ahead, so a held partition costs no memory.
+    /// Says how old the head is, and what keeps the lane from receiving.
+    fn measure(&mut self) {
+        self.meters.head(self.tracker.head_timestamp().or(self.in_hand));
+        self.meters.pause(if self.held {
+            Some(Paused::Held)
+        } else if self.in_hand.is_some() {
+            Some(Paused::Full)
+        } else if !self.tracker.has_room() {
+            Some(Paused::Beyond)
+        } else {
+            None
+        });
+    }
+
+    /// Looks whether anybody is mapped to the topic.
     fn follow_map(&mut self) {
         let held = self.holds && !self.topics.borrow_and_update().is_mapped(&self.partition.topic);
-        if held == self.paused {
+        if held == self.held {
             return;
         }
-        self.paused = held;
-        let this = list([&self.partition]);
-        let done = if held { self.consumer.pause(&this) } else { self.consumer.resume(&this) };
+        self.held = held;
         let Partition { topic, number } = &self.partition;
-        match done {
-            Ok(()) if held => {
-                tracing::info!(%topic, partition = number, "held: no function is mapped")
-            }
-            Ok(()) => tracing::debug!(%topic, partition = number, "no longer held"),
-            Err(error) => {
-                tracing::warn!(%topic, partition = number, %error, "cannot pause or resume")
-            }
+        if held {
+            tracing::info!(%topic, partition = number, "held: no function is mapped");
+        } else {
+            tracing::debug!(%topic, partition = number, "no longer held");
+        }
+        self.pause_while_held();
+    }
+
+    fn takes_in_hand(&mut self, timestamp: i64) {
+        self.in_hand = Some(timestamp);
+        self.pause_while_held();
+    }
+
+    /// Pauses a held partition, once one record is in hand that says how long it has waited. Pausing
+    /// drops what was fetched ahead, so a held partition costs no more memory than that one.
+    fn pause_while_held(&mut self) {
+        let wanted = self.held && self.in_hand.is_some();
+        if wanted == self.paused {
+            return;
+        }
+        self.paused = wanted;
+        let this = list([&self.partition]);
+        let done = if wanted { self.consumer.pause(&this) } else { self.consumer.resume(&this) };
+        if let Err(error) = done {
+            let Partition { topic, number } = &self.partition;
+            tracing::warn!(%topic, partition = number, %error, "cannot pause or resume");
         }
     }
 

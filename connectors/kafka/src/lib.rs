@@ -8,6 +8,7 @@
 //! follows the topics ([`subscription`]), and each partition has its task ([`lane`]) with its
 //! books ([`tracker`], [`progress`]). One task commits for all of them ([`commit`]), another keeps
 //! what proves to the broker who we are ([`login`]).
+//! [`meters`] has what is told of all this; [`retention`] asks for what bounds it.
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ mod positions;
 mod progress;
 mod raw;
 mod record;
+mod retention;
 mod session;
 mod subscription;
 mod tracker;
@@ -39,6 +41,7 @@ pub struct Kafka(session::Session);
 impl Source for Kafka {
     const KIND: &'static str = "kafka";
     const ATTRIBUTE_PREFIX: &'static str = "X-Kafka-";
+    const OWN_HEADERS: &'static [&'static str] = record::OWN_HEADERS;
     const LETTER_SCHEME: Option<&'static str> = Some("topic");
     const DEFAULTS: &'static [(&'static str, &'static str)] =
         &[("upstream_timeout", "2m"), ("content_type", "text/plain"), ("print_response", "true")];

@@ -4,7 +4,8 @@
 //! registered as gauges although two of them only grow: the text format would append `_total` to
 //! a counter, and dashboards look for the name they know.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connector_core::metrics::Metrics;
@@ -12,10 +13,18 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
-use serde::Deserialize;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::client::Partition;
+
+mod client;
+mod lane;
+mod statistics;
+
+use client::Client;
+use lane::OfCause;
+pub(crate) use lane::{LaneMeters, Paused};
+use statistics::Report;
 
 /// The metrics of one process.
 #[derive(Default)]
@@ -25,12 +34,24 @@ pub(crate) struct Meters {
     offset: Family<OfMember, Gauge>,
     lag: Family<OfPartition, Gauge>,
     commit_gap: Family<OfPartition, Gauge>,
+    head_age: Family<OfPartition, Seconds>,
+    retention: Family<OfTopic, Gauge>,
+    paused: Family<OfCause, Gauge>,
+    client: Client,
     pub(crate) rebalances: Counter,
     pub(crate) commit_failures: Counter,
     pub(crate) out_of_range: Counter,
     pub(crate) skipped: Counter,
     /// The committed offset of each partition that is ours, for the gap to the log's end.
     committed: Mutex<HashMap<Partition, i64>>,
+}
+
+/// A gauge of seconds and their parts.
+type Seconds = Gauge<f64, AtomicU64>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfTopic {
+    topic: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,14 +71,6 @@ struct OfMember {
 struct OfPartition {
     topic: String,
     partition: i32,
-}
-
-/// The metrics of one lane, held so that no label is looked up for a record.
-#[derive(Debug, Clone)]
-pub(crate) struct LaneMeters {
-    pub(crate) consumed: Gauge,
-    pub(crate) offset: Gauge,
-    pub(crate) skipped: Counter,
 }
 
 impl Meters {
@@ -95,6 +108,23 @@ impl Meters {
             "Offsets between the committed one and the log's end",
             self.commit_gap.clone(),
         );
+        ours.register_with_unit(
+            "head_age",
+            "Age of the oldest record received and not finished, by its timestamp; 0 when there is none",
+            Unit::Seconds,
+            self.head_age.clone(),
+        );
+        ours.register_with_unit(
+            "retention",
+            "How long the topic keeps its records, where it deletes them by age and the broker says so",
+            Unit::Seconds,
+            self.retention.clone(),
+        );
+        ours.register(
+            "paused_lanes",
+            "Partitions of which nothing is received for now",
+            self.paused.clone(),
+        );
         ours.register(
             "rebalances",
             "Assignments and revocations answered",
@@ -115,6 +145,7 @@ impl Meters {
             "Records not called again because a commit's metadata lists them as finished",
             self.skipped.clone(),
         );
+        self.client.register(ours.sub_registry_with_prefix("client"));
     }
 
     /// Counts one join of the group.
@@ -129,6 +160,24 @@ impl Meters {
             consumed: self.consumed.get_or_create_owned(&of),
             offset: self.offset.get_or_create_owned(&of),
             skipped: self.skipped.clone(),
+            head_age: self.head_age.get_or_create_owned(&of_partition(partition)),
+            pauses: self.paused.clone(),
+            paused: None,
+        }
+    }
+
+    /// The topics that partitions are ours of.
+    pub(crate) fn topics(&self) -> BTreeSet<Arc<str>> {
+        let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        committed.keys().map(|partition| Arc::clone(&partition.topic)).collect()
+    }
+
+    /// Notes how long a topic keeps its records. `None`: not by age, or it is not known.
+    pub(crate) fn retention(&self, topic: &str, seconds: Option<i64>) {
+        let of = OfTopic { topic: topic.to_owned() };
+        match seconds {
+            Some(seconds) => drop(self.retention.get_or_create(&of).set(seconds)),
+            None => drop(self.retention.remove(&of)),
         }
     }
 
@@ -144,32 +193,33 @@ impl Meters {
         let of = of_member(group, member, partition);
         self.consumed.remove(&of);
         self.offset.remove(&of);
-        let of = OfPartition { topic: partition.topic.to_string(), partition: partition.number };
+        let of = of_partition(partition);
         self.lag.remove(&of);
         self.commit_gap.remove(&of);
+        self.head_age.remove(&of);
     }
 
     /// Takes one of librdkafka's reports.
     pub(crate) fn statistics(&self, json: &[u8]) {
-        let Ok(report) = serde_json::from_slice::<Report>(json) else {
+        let Some(report) = Report::read(json) else {
             tracing::debug!("the client's statistics cannot be read");
             return;
         };
+        self.client.take(report.health(), report.replyq);
         let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-        for (topic, Topic { partitions }) in report.topics {
-            for (number, figures) in partitions {
-                let Ok(number) = number.parse() else { continue };
-                let partition = Partition { topic: topic.as_str().into(), number };
-                let Some(&offset) = committed.get(&partition) else { continue };
-                let of = OfPartition { topic: topic.clone(), partition: number };
-                // Both are negative until the first fetch has answered.
-                if figures.app_offset >= 0 && figures.ls_offset >= 0 {
-                    let lag = (figures.ls_offset - figures.app_offset).max(0);
-                    self.lag.get_or_create(&of).set(lag);
-                }
-                if figures.hi_offset >= 0 {
-                    self.commit_gap.get_or_create(&of).set((figures.hi_offset - offset).max(0));
-                }
+        for (partition, offset) in &*committed {
+            let figures = report
+                .topics
+                .get(&*partition.topic)
+                .and_then(|topic| topic.partitions.get(partition.number.to_string().as_str()));
+            let Some(figures) = figures else { continue };
+            let of = of_partition(partition);
+            if figures.app_offset >= 0 && figures.ls_offset >= 0 {
+                let lag = (figures.ls_offset - figures.app_offset).max(0);
+                self.lag.get_or_create(&of).set(lag);
+            }
+            if figures.hi_offset >= 0 {
+                self.commit_gap.get_or_create(&of).set((figures.hi_offset - offset).max(0));
             }
         }
     }
@@ -184,29 +234,6 @@ fn of_member(group: &str, member: &str, partition: &Partition) -> OfMember {
     }
 }
 
-/// What we read of a report; it holds a hundred times more.
-#[derive(Deserialize)]
-struct Report {
-    #[serde(default)]
-    topics: BTreeMap<String, Topic>,
-}
-
-#[derive(Deserialize)]
-struct Topic {
-    #[serde(default)]
-    partitions: BTreeMap<String, Figures>,
-}
-
-#[derive(Deserialize)]
-struct Figures {
-    #[serde(default = "unknown")]
-    app_offset: i64,
-    #[serde(default = "unknown")]
-    ls_offset: i64,
-    #[serde(default = "unknown")]
-    hi_offset: i64,
-}
-
-fn unknown() -> i64 {
-    -1001
+fn of_partition(partition: &Partition) -> OfPartition {
+    OfPartition { topic: partition.topic.to_string(), partition: partition.number }
 }

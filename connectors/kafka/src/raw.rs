@@ -6,6 +6,10 @@
 
 #![expect(unsafe_code, reason = "bytes that rdkafka's safe accessors would panic on")]
 
+mod configs;
+
+pub(crate) use configs::topic_settings;
+
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::time::SystemTime;

@@ -24,6 +24,9 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("x-kafka-timestamp");
 /// request the two look the same.
 pub(crate) const TOMBSTONE: HeaderName = HeaderName::from_static("x-kafka-tombstone");
 
+/// Those of the above that a record may lack: none of its own headers poses as one of them.
+pub(crate) const OWN_HEADERS: &[&str] = &["x-kafka-key", "x-kafka-timestamp", "x-kafka-tombstone"];
+
 /// One record, no longer bound to the consumer.
 pub(crate) struct Record {
     pub(crate) offset: i64,

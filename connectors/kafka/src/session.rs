@@ -25,6 +25,8 @@ use crate::config::{Files, KafkaConfig};
 use crate::lane::Stuck;
 use crate::login::{self, Proof};
 use crate::meters::Meters;
+use crate::raw;
+use crate::retention;
 use crate::subscription::{self, Listing, News, Subscription};
 
 /// How long the client may take to leave the group and close.
@@ -103,6 +105,7 @@ impl Session {
         }
         consumer.context().answered();
 
+        let kept = Arc::clone(&consumer);
         let (commits, committing) = commit::start(
             consumer,
             intake.conditions().clone(),
@@ -111,6 +114,7 @@ impl Session {
             config.commit_interval,
         );
         client.tasks.push(committing);
+        client.tasks.push(retention::watch(kept, Arc::clone(&meters)));
         Ok(Self {
             config,
             intake,
@@ -234,7 +238,22 @@ impl Session {
 
     /// Leaves the group and closes the client.
     async fn leave(mut self, consumer: Arc<Consumer>, mut assignment: Assignment) {
-        consumer.unsubscribe();
+        // A static member stays in the group while it is away; unsubscribing would be leaving.
+        if !self.config.is_static() {
+            consumer.unsubscribe();
+            self.give_back(&mut assignment).await;
+        }
+        // From here on the callback answers by itself.
+        drop(self.rebalances);
+        drop(assignment);
+        drop(consumer);
+        if timeout(CLOSE, self.client.close()).await.is_err() {
+            tracing::warn!("the broker's client does not close; leaving it behind");
+        }
+    }
+
+    /// Answers the group, which asks for everything back from who unsubscribes.
+    async fn give_back(&mut self, assignment: &mut Assignment) {
         let last = async {
             while assignment.holds() {
                 let Some(rebalance) = self.rebalances.recv().await else { return };
@@ -246,13 +265,6 @@ impl Session {
         };
         if timeout(LAST_REVOKE, last).await.is_err() {
             tracing::debug!("the group did not ask its partitions back in time");
-        }
-        // From here on the callback answers by itself.
-        drop(self.rebalances);
-        drop(assignment);
-        drop(consumer);
-        if timeout(CLOSE, self.client.close()).await.is_err() {
-            tracing::warn!("the broker's client does not close; leaving it behind");
         }
     }
 }

@@ -76,6 +76,11 @@ impl Tracker {
         self.tracked < MOST_TRACKED && longest(self.pending.unjudged(), span) <= LIMIT
     }
 
+    /// The timestamp of the first record that is not finished; `None`: all are.
+    pub(crate) fn head_timestamp(&self) -> Option<i64> {
+        self.head().map(|head| head.timestamp)
+    }
+
     /// Whether an event was given back: the lane can only end.
     pub(crate) fn halted(&self) -> bool {
         self.released.is_some()

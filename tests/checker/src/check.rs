@@ -53,9 +53,10 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     let faults = evidence.faults.iter().zip(&exposed).zip(repeated);
     judgement.faults = faults
         .map(|(((fault, produced), exposed), repeated)| FaultRow {
-            what: match &fault.process {
-                Some(process) => format!("{} {process}", word(fault.kind)),
-                None => word(fault.kind).to_owned(),
+            what: match (&fault.how, &fault.process) {
+                (Some(how), _) => how.clone(),
+                (None, Some(process)) => format!("{} {process}", word(fault.kind)),
+                (None, None) => word(fault.kind).to_owned(),
             },
             running: facts.running_at(fault),
             unread: facts.unread_at(fault, *produced),
@@ -73,6 +74,7 @@ fn word(kind: FaultKind) -> &'static str {
         FaultKind::Revoke => "rebalance",
         FaultKind::Lose => "lanes lost",
         FaultKind::GatewayStop => "gateway down",
+        FaultKind::BrokerOutage => "brokers hurt",
     }
 }
 

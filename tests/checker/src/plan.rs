@@ -105,6 +105,9 @@ pub struct Fault {
     /// To which process; without a name, to all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
+    /// How it was done, for the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
     /// The ledger's length just before.
     pub before: u64,
     /// The ledger's length just after.
@@ -131,6 +134,8 @@ pub enum FaultKind {
     Lose,
     /// The gateway was stopped, and started again.
     GatewayStop,
+    /// Brokers were hurt, and mended. `after` is when every lane had been settled further since.
+    BrokerOutage,
 }
 
 impl FaultKind {
@@ -140,7 +145,7 @@ impl FaultKind {
     pub fn forgets(self) -> bool {
         match self {
             Self::Kill | Self::Lose => true,
-            Self::Leave | Self::Revoke | Self::GatewayStop => false,
+            Self::Leave | Self::Revoke | Self::GatewayStop | Self::BrokerOutage => false,
         }
     }
 }

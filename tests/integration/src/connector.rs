@@ -4,6 +4,7 @@ mod binary;
 mod output;
 
 pub use binary::{binary, program};
+pub(crate) use output::Output;
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -15,7 +16,6 @@ use tokio::time::timeout;
 use crate::metrics::Metrics;
 use crate::process::{self, Signal};
 use crate::wait::{PATIENCE, until};
-use output::Output;
 
 /// What the log says once the admin server listens; its port is free to choose.
 const ADMIN_LINE: &str = "admin server listens";

@@ -5,10 +5,14 @@
 //! those of the connector.
 
 mod clients;
+mod cluster;
+mod member;
 mod records;
 
 pub use clients::Committed;
-pub use records::{Record, Stored};
+pub use cluster::Cluster;
+pub use member::JavaMember;
+pub use records::{Record, Stored, Transaction};
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,9 +31,11 @@ use clients::Clients;
 pub struct Broker(Arc<Inner>);
 
 struct Inner {
-    /// `None`: the shared one.
+    /// `None`: the shared one, or a cluster as a whole.
     name: Option<String>,
     address: String,
+    /// What it has written of itself.
+    log: PathBuf,
     pid: Mutex<Option<u32>>,
     clients: Clients,
 }
@@ -87,13 +93,30 @@ impl Broker {
         said
     }
 
+    /// How many generations a group has had, as the broker's own log tells: one more with each
+    /// rebalance.
+    ///
+    /// # Panics
+    /// When the broker keeps no log here: it was not started by this checkout.
+    #[must_use]
+    pub fn generations(&self, group: &str) -> usize {
+        let log = std::fs::read_to_string(&self.0.log).expect("the broker was started from here");
+        log.matches(&format!("Stabilized group {group} generation ")).count()
+    }
+
     /// Kills a private broker with SIGKILL.
     pub fn kill(&self) {
         self.signal(Signal::Kill);
         *self.pid() = None;
     }
 
-    /// Stops a private broker with SIGSTOP: its connections stay open and nothing answers.
+    /// Ends a private broker in good order: it hands over what it leads.
+    pub async fn stop(&self) {
+        script("down", self.private_name(), &[]).await;
+        *self.pid() = None;
+    }
+
+    /// Freezes a private broker with SIGSTOP: its connections stay open and nothing answers.
     pub fn freeze(&self) {
         self.signal(Signal::Stop);
     }
@@ -115,8 +138,9 @@ impl Broker {
     async fn up(name: Option<String>, settings: &[&str]) -> Self {
         let state = script("up", name.as_deref(), settings).await;
         let address = state.get("ADDRESS").cloned().expect("the script prints ADDRESS");
+        let log = state.get("LOG").map(PathBuf::from).expect("the script prints LOG");
         let clients = Clients::new(&address);
-        Self(Arc::new(Inner { name, pid: Mutex::new(pid_of(&state)), address, clients }))
+        Self(Arc::new(Inner { name, pid: Mutex::new(pid_of(&state)), address, log, clients }))
     }
 
     fn signal(&self, signal: Signal) {
@@ -126,7 +150,7 @@ impl Broker {
     }
 
     fn private_name(&self) -> Option<&str> {
-        assert!(self.0.name.is_some(), "the shared broker must not be hurt: take a private one");
+        assert!(self.0.name.is_some(), "only a private broker may be hurt, or a node of a cluster");
         self.0.name.as_deref()
     }
 

@@ -1,5 +1,9 @@
 //! What can be done to a process and read of it from outside.
 
+mod limit;
+
+pub use limit::MemoryLimit;
+
 use std::fs;
 use std::process::Command;
 use std::time::Duration;

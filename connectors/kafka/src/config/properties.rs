@@ -36,11 +36,17 @@ impl KafkaConfig {
         Files([&self.ca_file, &self.cert_file, &self.key_file].map(read).into())
     }
 
+    /// Whether the member keeps its place in the group while it is away.
+    pub(crate) fn is_static(&self) -> bool {
+        self.group_instance_id.is_some()
+    }
+
     /// The properties of the consumer.
     pub(crate) fn consumer(&self, proof: &Proof) -> ClientConfig {
         let mut properties = self.common(proof);
         properties
             .set("group.id", &self.group)
+            .set("max.poll.interval.ms", self.max_poll_interval.as_millis().to_string())
             // One committer, explicit commits: a verdict moves the offset, nothing else.
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")

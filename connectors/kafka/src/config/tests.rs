@@ -127,6 +127,8 @@ fn halves_of_a_pair_and_unknown_words_are_mistakes() {
     assert!(mistakes(&[("cert_file", "/c")]).contains("key_file"));
     assert!(mistakes(&[("ordering", "sometimes")]).contains("ordering"));
     assert!(mistakes(&[("topics", "a b")]).contains("topics"));
+    assert!(mistakes(&[("revoke_wait", "6m")]).contains("max_poll_interval"));
+    assert_eq!(mistakes(&[("revoke_wait", "6m"), ("max_poll_interval", "7m")]), "");
     assert!(mistakes(&[("initial_offset", "yesterday")]).contains("initial_offset"));
     assert_eq!(mistakes(&[("initial_offset", "1700000000000")]), "");
     assert!(mistakes(&[("sasl_mechanism", "SCRAM-SHA-256")]).contains("needs username_file"));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::evidence::Evidence;
 use crate::ledger::Call;
-use crate::plan::{Fault, FaultKind, Ordering, fnv1a};
+use crate::plan::{Fault, FaultKind, Ordering, Sample, fnv1a};
 
 /// How long the broker may take to take note of a commit that was sent in time, and a busy machine to send it.
 const COMMIT_TRAVEL_NS: u64 = 250_000_000;
@@ -131,16 +131,16 @@ impl<'a> Facts<'a> {
 
     /// What a fault may make a connector call again.
     pub(super) fn exposed(&self, fault: &'a Fault) -> Exposed<'a> {
-        let run = &self.evidence.run;
-        let window = if fault.kind.forgets() {
-            run.commit_interval_ms * 1_000_000 + COMMIT_TRAVEL_NS
-        } else {
-            ANSWER_TRAVEL_NS
-        };
-        let since = self.ns_at(fault.before).saturating_sub(window);
         let mut exposed =
             Exposed { fault, events: vec![false; self.evidence.stored.len()], pairs: 0 };
+        // Whoever is still in its group when the broker is back has lost nothing.
+        if fault.kind == FaultKind::BrokerOutage {
+            return exposed;
+        }
+        let lanes = 0..self.evidence.ends.len();
+        let since: Vec<_> = lanes.map(|lane| self.told_until(fault, lane)).collect();
         for event in 0..self.evidence.stored.len() {
+            let since = since.get(self.evidence.stored[event].lane).copied().unwrap_or(0);
             if self.finished_ns(event, fault).is_some_and(|finished| finished < since) {
                 continue;
             }
@@ -152,6 +152,29 @@ impl<'a> Facts<'a> {
             exposed.pairs += begun;
         }
         exposed
+    }
+
+    /// Until when the processes that a fault met have told the broker what they had finished of a lane.
+    fn told_until(&self, fault: &Fault, lane: usize) -> u64 {
+        let commit = self.evidence.run.commit_interval_ms * 1_000_000 + COMMIT_TRAVEL_NS;
+        let window = if fault.kind.forgets() { commit } else { ANSWER_TRAVEL_NS };
+        let since = self.ns_at(fault.before).saturating_sub(window);
+        // A broker that is away is told nothing, not even by who is asked. When it was told last, the samples say.
+        let outages = self.evidence.faults.iter().map(|(outage, _)| outage);
+        let met = outages.filter(|outage| outage.kind == FaultKind::BrokerOutage).any(|outage| {
+            fault.kind != FaultKind::GatewayStop
+                && outage.before <= fault.after
+                && self.ns_at(outage.after) >= since
+        });
+        if !met {
+            return since;
+        }
+        let committed = |sample: &Sample| sample.committed.get(lane).copied();
+        let before = self.evidence.samples.iter().filter(|sample| sample.ledger <= fault.before);
+        let mut advances = before.clone().zip(before.skip(1)).collect::<Vec<_>>().into_iter().rev();
+        let last = advances.find(|(one, next)| committed(one) < committed(next));
+        let told = last.map_or(0, |(one, _)| self.ns_at(one.ledger));
+        since.min(told.saturating_sub(commit))
     }
 
     /// How many calls of its process ran at a fault.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::wait::PATIENCE;
 
 /// The standard output of a process and, its lines marked by `!`, its standard error.
-pub(super) struct Output {
+pub(crate) struct Output {
     lines: Arc<Mutex<Vec<String>>>,
     /// Counts the lines; closed when both streams have ended.
     written: watch::Receiver<usize>,
@@ -19,7 +19,7 @@ pub(super) struct Output {
 
 impl Output {
     /// Reads both streams until they end.
-    pub(super) fn capture(stdout: ChildStdout, stderr: ChildStderr) -> Self {
+    pub(crate) fn capture(stdout: ChildStdout, stderr: ChildStderr) -> Self {
         let lines = Arc::<Mutex<Vec<String>>>::default();
         let (tell, written) = watch::channel(0);
         tokio::spawn(read(stdout, "", Arc::clone(&lines), tell.clone()));
@@ -27,12 +27,12 @@ impl Output {
         Self { lines, written }
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.lock().clone()
     }
 
     /// The first line of which `wanted` holds, past or to come.
-    pub(super) async fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) async fn wait_for(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         let mut written = self.written.clone();
         let mut seen = 0;
         let find = async {
@@ -59,7 +59,7 @@ impl Output {
     }
 
     /// Waits until both streams have ended.
-    pub(super) async fn ended(&mut self) {
+    pub(crate) async fn ended(&mut self) {
         while self.written.changed().await.is_ok() {}
     }
 

@@ -71,7 +71,8 @@ impl Broker {
     /// # Panics
     /// When the broker refuses.
     pub async fn create_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        // As many copies as the broker makes by default.
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
@@ -120,6 +121,20 @@ impl Broker {
         let deleted = self.clients().admin().delete_topics(&[name], &admin_options()).await;
         for one in deleted.expect("the broker answers") {
             one.unwrap_or_else(|error| panic!("topic {} is not deleted: {}", error.0, error.1));
+        }
+    }
+
+    /// Deletes the records of a partition before an offset, as retention does.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn delete_before(&self, topic: &str, partition: i32, offset: i64) {
+        let mut offsets = TopicPartitionList::new();
+        let set = offsets.add_partition_offset(topic, partition, Offset::Offset(offset));
+        set.expect("it is an offset");
+        let deleted = self.clients().admin().delete_records(&offsets, &admin_options()).await;
+        for one in deleted.expect("the broker answers").elements() {
+            one.error().expect("the broker deletes the records");
         }
     }
 

@@ -23,6 +23,9 @@ pub struct Record {
     pub payload: Option<Vec<u8>>,
     /// The headers, in their order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// When it came about, in milliseconds since 1970; `None`, and so in what is read: when it is
+    /// written.
+    pub timestamp: Option<i64>,
 }
 
 impl Record {
@@ -42,6 +45,13 @@ impl Record {
     #[must_use]
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = Some(partition);
+        self
+    }
+
+    /// Gives it a time, in milliseconds since 1970.
+    #[must_use]
+    pub fn at(mut self, timestamp: i64) -> Self {
+        self.timestamp = Some(timestamp);
         self
     }
 
@@ -89,6 +99,7 @@ impl Stored {
                 key: message.key().map(<[u8]>::to_vec),
                 payload: message.payload().map(<[u8]>::to_vec),
                 headers: headers.unwrap_or_default(),
+                timestamp: None,
             },
         }
     }
@@ -100,7 +111,8 @@ impl Broker {
     /// # Panics
     /// When the broker does not store it.
     pub async fn produce(&self, topic: &str, record: Record) -> (i32, i64) {
-        self.send(topic, &record).await.expect("the broker stores the record")
+        let sent = send(self.clients().producer(), topic, &record).await;
+        sent.expect("the broker stores the record")
     }
 
     /// Writes records; equal partitions in order. Returns once all are stored.
@@ -111,21 +123,24 @@ impl Broker {
         let records: Vec<_> = records.into_iter().collect();
         // In portions, so that the client's queue is never full.
         for portion in records.chunks(10_000) {
-            let sent = try_join_all(portion.iter().map(|record| self.send(topic, record))).await;
-            sent.expect("the broker stores the records");
+            let sent = portion.iter().map(|record| send(self.clients().producer(), topic, record));
+            try_join_all(sent).await.expect("the broker stores the records");
         }
     }
 
-    async fn send(&self, topic: &str, record: &Record) -> Result<(i32, i64), KafkaError> {
-        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: value.as_deref() })
-        });
-        let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
-        message.key = record.key.as_deref();
-        message.payload = record.payload.as_deref();
-        message.partition = record.partition;
-        let stored = self.clients().producer().send(message, ANSWER).await;
-        stored.map(|delivery| (delivery.partition, delivery.offset)).map_err(|(error, _)| error)
+    /// Writes records by a producer with these settings, such as `("compression.type", "zstd")`.
+    ///
+    /// # Panics
+    /// When the broker does not store one.
+    pub async fn produce_with(&self, topic: &str, records: &[Record], settings: &[(&str, &str)]) {
+        let mut config = self.clients().config.clone();
+        config.set("message.max.bytes", "2000000");
+        for (key, value) in settings {
+            config.set(*key, *value);
+        }
+        let producer: FutureProducer = config.create().expect("the producer's settings are right");
+        let sent = records.iter().map(|record| send(&producer, topic, record));
+        try_join_all(sent).await.expect("the broker stores the records");
     }
 
     /// Writes records in one transaction, which is then committed or aborted: either leaves an
@@ -134,30 +149,26 @@ impl Broker {
     /// # Panics
     /// When the broker refuses.
     pub async fn produce_in_transaction(&self, topic: &str, records: Vec<Record>, commit: bool) {
+        let transaction = self.transaction(topic, records).await;
+        transaction.end(commit).await;
+    }
+
+    /// Writes records in a transaction that stays open.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn transaction(&self, topic: &str, records: Vec<Record>) -> Transaction {
         let mut config = self.clients().config.clone();
         config.set("transactional.id", unique("transaction"));
-        let producer: FutureProducer = config.create().expect("the producer's settings are right");
-        let on_thread = |act: fn(&FutureProducer) -> Result<(), KafkaError>| {
-            let producer = producer.clone();
-            async move {
-                let done = tokio::task::spawn_blocking(move || act(&producer)).await;
-                done.expect("the thread does not panic").expect("the broker takes the transaction");
-            }
-        };
-        on_thread(|producer| producer.init_transactions(ANSWER)).await;
-        on_thread(|producer| producer.begin_transaction()).await;
-        for record in records {
-            let mut message = FutureRecord::<[u8], [u8]>::to(topic);
-            message.key = record.key.as_deref();
-            message.payload = record.payload.as_deref();
-            message.partition = record.partition;
-            producer.send(message, ANSWER).await.expect("the broker stores the record");
+        let producer = config.create().expect("the producer's settings are right");
+        let transaction = Transaction(producer);
+        transaction.on_thread(|producer| producer.init_transactions(ANSWER)).await;
+        transaction.on_thread(|producer| producer.begin_transaction()).await;
+        for record in &records {
+            let sent = send(&transaction.0, topic, record).await;
+            sent.expect("the broker stores the record");
         }
-        if commit {
-            on_thread(|producer| producer.commit_transaction(ANSWER)).await;
-        } else {
-            on_thread(|producer| producer.abort_transaction(ANSWER)).await;
-        }
+        transaction
     }
 
     /// Every committed record that a topic has now, partition by partition.
@@ -193,4 +204,45 @@ impl Broker {
         })
         .await
     }
+}
+
+/// A transaction that is open, until it is ended.
+#[must_use]
+pub struct Transaction(FutureProducer);
+
+impl Transaction {
+    /// Commits or aborts it.
+    ///
+    /// # Panics
+    /// When the broker refuses.
+    pub async fn end(self, commit: bool) {
+        if commit {
+            self.on_thread(|producer| producer.commit_transaction(ANSWER)).await;
+        } else {
+            self.on_thread(|producer| producer.abort_transaction(ANSWER)).await;
+        }
+    }
+
+    async fn on_thread(&self, act: fn(&FutureProducer) -> Result<(), KafkaError>) {
+        let producer = self.0.clone();
+        let done = tokio::task::spawn_blocking(move || act(&producer)).await;
+        done.expect("the thread does not panic").expect("the broker takes the transaction");
+    }
+}
+
+async fn send(
+    producer: &FutureProducer,
+    topic: &str,
+    record: &Record,
+) -> Result<(i32, i64), KafkaError> {
+    let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: value.as_deref() })
+    });
+    let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+    message.key = record.key.as_deref();
+    message.payload = record.payload.as_deref();
+    message.partition = record.partition;
+    message.timestamp = record.timestamp;
+    let stored = producer.send(message, ANSWER).await;
+    stored.map(|delivery| (delivery.partition, delivery.offset)).map_err(|(error, _)| error)
 }

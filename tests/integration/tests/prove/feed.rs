@@ -58,8 +58,18 @@ impl Feed {
         self.made.len() == self.limit
     }
 
-    /// Writes `count` more records, as far as there are any.
-    pub(crate) async fn produce(&mut self, count: usize, plan: &mut plan::Writer) {
+    /// Makes no more records.
+    pub(crate) fn close(&mut self) {
+        self.limit = self.made.len();
+    }
+
+    /// Writes `count` more records, as far as there are any: to the plan at once, and to the topic
+    /// when what it gives has been waited for.
+    pub(crate) fn produce(
+        &mut self,
+        count: usize,
+        plan: &mut plan::Writer,
+    ) -> impl Future<Output = ()> + use<> {
         let count = count.min(self.limit - self.made.len());
         let records: Vec<_> = (0..count).map(|_| self.make()).collect();
         let entries: Vec<_> = records
@@ -71,7 +81,8 @@ impl Feed {
             })
             .collect();
         plan.write(&entries).expect("the plan can be written");
-        self.broker.produce_all(&self.topic, records).await;
+        let (broker, topic) = (self.broker.clone(), self.topic.clone());
+        async move { broker.produce_all(&topic, records).await }
     }
 
     fn make(&mut self) -> Record {

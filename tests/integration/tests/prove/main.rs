@@ -8,7 +8,9 @@
 
 #![allow(clippy::print_stdout, reason = "it runs for minutes, and ends with a table")]
 
+mod cluster;
 mod feed;
+mod memory;
 mod sampler;
 mod scale;
 mod stage;
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use integration::program;
+use integration::{Broker, program};
 use ledger_checker::plan::{FaultKind, Ordering};
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -58,6 +60,7 @@ async fn prove(scale: &Scale) {
 async fn by_key(scale: &Scale) -> PathBuf {
     let mut stage = Stage::open(
         "equal keys in order, retries without end",
+        Broker::shared().await,
         scale.records,
         scale,
         Ordering::Key,
@@ -78,6 +81,7 @@ async fn by_key(scale: &Scale) -> PathBuf {
 async fn by_partition(scale: &Scale) -> PathBuf {
     let mut stage = Stage::open(
         "partitions in order",
+        Broker::shared().await,
         scale.partition_records,
         scale,
         Ordering::Partition,
@@ -97,6 +101,7 @@ async fn by_partition(scale: &Scale) -> PathBuf {
 async fn with_letters(scale: &Scale) -> PathBuf {
     let mut stage = Stage::open(
         "three retries, then dead letters",
+        Broker::shared().await,
         scale.letters_records,
         scale,
         Ordering::Key,

@@ -14,7 +14,8 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use crate::feed::LANES;
 
 const INTERVAL: Duration = Duration::from_millis(50);
-const ANSWER: Duration = Duration::from_secs(20);
+/// How long an answer is waited for. Without one there is no sample: brokers may be away.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A running sampler. It ends when it is dropped, or by [`end`](Self::end).
 pub(crate) struct Sampler {
@@ -45,12 +46,19 @@ impl Sampler {
         let tell = Arc::clone(&latest);
         let sample = move || {
             // The order matters: what a commit rests on was written before it was sent.
-            let told = consumer.committed_offsets(asked.clone(), ANSWER).expect("the broker tells");
+            let Ok(told) = consumer.committed_offsets(asked.clone(), ANSWER) else { return };
+            if told.elements().iter().any(|element| element.error().is_err()) {
+                return;
+            }
             let committed = offsets(&told);
             let length = std::fs::metadata(&ledger).expect("there is a ledger").len();
-            let letters = letters.as_ref().map(|topic| {
-                consumer.fetch_watermarks(topic, 0, ANSWER).expect("the broker tells").1
-            });
+            let letters = match &letters {
+                None => None,
+                Some(topic) => match consumer.fetch_watermarks(topic, 0, ANSWER) {
+                    Ok((_, end)) => Some(end),
+                    Err(_) => return,
+                },
+            };
             let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
             let wall_ns = u64::try_from(wall).unwrap_or(u64::MAX);
             *tell.lock().unwrap_or_else(PoisonError::into_inner) = committed.clone();

@@ -1,5 +1,6 @@
 //! One run: a topic, a gateway, connectors, and what is done to them, written down.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(crate) struct Stage {
     folder: PathBuf,
     plan: Writer,
     gateway: Gateway,
+    topic: String,
+    group: String,
     feed: Feed,
     tail: Tail,
     sampler: Sampler,
@@ -72,6 +75,7 @@ impl Stage {
     /// Prepares everything but the connectors.
     pub(crate) async fn open(
         name: &'static str,
+        broker: Broker,
         records: usize,
         scale: &Scale,
         ordering: Ordering,
@@ -79,7 +83,6 @@ impl Stage {
     ) -> Self {
         let folder = root().join("var/prove").join(unique("run"));
         std::fs::create_dir_all(&folder).expect("the checkout can be written");
-        let broker = Broker::shared().await;
         let topic = broker.topic("prove", i32::try_from(LANES).expect("few")).await;
         let group = unique("prove");
         let dead_letters =
@@ -131,7 +134,9 @@ impl Stage {
         let stage = Self {
             name,
             began: Instant::now(),
-            feed: Feed::new(broker, topic, records, SEED),
+            feed: Feed::new(broker, topic.clone(), records, SEED),
+            topic,
+            group,
             folder,
             plan,
             gateway,
@@ -230,9 +235,63 @@ impl Stage {
             process: Some(name.to_owned()),
             before,
             after: self.tail.place(),
+            how: None,
             at_least_running: scale.at_least_running,
             at_least_unread: scale.at_least_unread,
         }));
+    }
+
+    /// Has brokers hurt and mended by `work`, in the middle of everybody's work, and waits until every partition has been
+    /// committed further.
+    pub(crate) async fn hurt_brokers(
+        &mut self,
+        how: &str,
+        scale: &Scale,
+        work: impl Future<Output = ()>,
+    ) {
+        self.progress(scale.life).await;
+        self.until("calls to be running", |stage| {
+            stage.running() >= scale.at_least_running * 3 / 2
+                && stage.unread() >= scale.at_least_unread
+        })
+        .await;
+        self.say(how);
+        let (before, began) = (self.tail.place(), Instant::now());
+        let done = Cell::new(false);
+        let work = async {
+            work.await;
+            done.set(true);
+        };
+        // Both go on until both have ended: what is being written to the topic meanwhile has to be written.
+        tokio::join!(work, self.until("the brokers to be back", |_| done.get()));
+        let then = self.sampler.latest();
+        self.until("every partition to be committed further", |stage| {
+            let now = stage.sampler.latest();
+            now.iter().zip(&then).all(|(now, then)| now > then)
+        })
+        .await;
+        self.say(&format!("all partitions go on after {:.1} s", began.elapsed().as_secs_f64()));
+        self.write(Entry::Fault(Fault {
+            how: Some(how.to_owned()),
+            at_least_running: scale.at_least_running,
+            at_least_unread: scale.at_least_unread,
+            ..fault(FaultKind::BrokerOutage, None, before, self.tail.place())
+        }));
+    }
+
+    /// The topic.
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The consumer group.
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Produces no more than has been produced.
+    pub(crate) fn no_more(&mut self) {
+        self.feed.close();
     }
 
     /// Ends a connector in good order.
@@ -286,7 +345,8 @@ impl Stage {
     pub(crate) async fn finish(mut self) -> PathBuf {
         self.finishing = true;
         while !self.feed.is_empty() {
-            self.feed.produce(10_000, &mut self.plan).await;
+            let produced = self.feed.produce(10_000, &mut self.plan);
+            self.meanwhile(produced).await;
         }
         let ends = self.feed.ends.to_vec();
         self.until("everything to be committed", |stage| stage.sampler.latest() == ends).await;
@@ -384,8 +444,14 @@ impl Stage {
     async fn top_up(&mut self) {
         let unread = self.unread();
         if unread < self.ahead && !self.feed.is_empty() {
-            self.feed.produce(self.ahead / 4, &mut self.plan).await;
+            let produced = self.feed.produce(self.ahead / 4, &mut self.plan);
+            self.meanwhile(produced).await;
         }
+    }
+
+    /// How many calls run, of all connectors.
+    fn running(&self) -> usize {
+        self.connectors.keys().map(|name| self.tail.process(name).running).sum()
     }
 
     fn unread(&self) -> usize {
@@ -399,5 +465,5 @@ impl Stage {
 
 fn fault(kind: FaultKind, process: Option<&str>, before: u64, after: u64) -> Fault {
     let process = process.map(str::to_owned);
-    Fault { kind, process, before, after, at_least_running: 0, at_least_unread: 0 }
+    Fault { kind, process, how: None, before, after, at_least_running: 0, at_least_unread: 0 }
 }

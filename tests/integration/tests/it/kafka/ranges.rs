@@ -1,0 +1,83 @@
+//! The log is not what it was: retention has deleted the head, or the topic is another.
+
+use integration::{Connector, Record, until};
+
+use super::scene::Scene;
+
+fn numbered(numbers: std::ops::Range<usize>) -> impl Iterator<Item = Record> {
+    numbers.map(|number| Record::of(number.to_string()))
+}
+
+fn called(scene: &Scene) -> Vec<String> {
+    scene.gateway.ledger().calls().iter().map(dev_gateway::Call::text).collect()
+}
+
+async fn out_of_range(connector: &Connector) -> f64 {
+    connector.metrics().await.sum("tributary_kafka_out_of_range_total", &[])
+}
+
+#[tokio::test]
+async fn a_head_deleted_by_retention_while_nobody_ran_is_counted() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("expired", 1).await;
+    scene.deploy("reader", &topic);
+    scene.broker.produce_all(&topic, numbered(0..2)).await;
+    let launch = scene.connector(&[&topic]);
+    let connector = launch.ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 2).await;
+    assert_eq!(out_of_range(&connector).await, 0.0);
+    connector.end().await;
+
+    scene.broker.produce_all(&topic, numbered(2..10)).await;
+    scene.broker.delete_before(&topic, 0, 6).await;
+    let connector = launch.ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 10).await;
+    assert_eq!(called(&scene), ["0", "1", "6", "7", "8", "9"]);
+    assert_eq!(out_of_range(&connector).await, 1.0);
+    let line = connector.line("records are lost").await;
+    assert!(line.contains("ERROR") && line.contains("committed=2 first=6 end=10"), "{line}");
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn what_retention_deletes_while_it_is_held_is_counted_as_well() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("held-too-long", 1).await;
+    scene.broker.produce_all(&topic, numbered(0..10)).await;
+    let connector = scene.connector(&[&topic]).ready().await;
+    let held = |metrics: &integration::metrics::Metrics| {
+        metrics.sum("tributary_kafka_head_age_seconds", &[]) > 0.0
+    };
+    connector.metrics_until("the head to be held", held).await;
+    scene.broker.delete_before(&topic, 0, 6).await;
+
+    // The head is in hand, so it is saved; what is between is gone.
+    scene.deploy("late", &topic);
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 10).await;
+    assert_eq!(called(&scene), ["0", "6", "7", "8", "9"]);
+    assert_eq!(out_of_range(&connector).await, 1.0);
+    connector.ready().await;
+    connector.end().await;
+}
+
+#[tokio::test]
+async fn a_topic_created_anew_is_another_topic() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("anew", 1).await;
+    scene.deploy("reader", &topic);
+    scene.broker.produce_all(&topic, numbered(0..5)).await;
+    let connector = scene.connector(&[&topic]).ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 5).await;
+
+    // Under the running connector, and shorter than what was committed.
+    scene.broker.delete_topic(&topic).await;
+    connector.not_ready(&topic).await;
+    until("the topic to be gone", async || scene.broker.partitions(&topic).await, |n| *n == 0)
+        .await;
+    scene.broker.create_topic(&topic, 1, &[]).await;
+    scene.broker.produce_all(&topic, ["a", "b", "c"].map(Record::of)).await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 3).await;
+    assert_eq!(called(&scene), ["0", "1", "2", "3", "4", "a", "b", "c"]);
+    connector.ready().await;
+    connector.end().await;
+}
