@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_of_the_pro_connector_work() {
+    fn the_settings_of_the_pro_connector_work() {
         let read = read(
             &[
                 "-license-file=/run/secrets/license",
@@ -276,19 +276,44 @@ mod tests {
                 "--wait-time=5s",
                 "--max-messages=1",
             ],
-            &[("topics", ""), ("asynchronous_invocation", "false"), ("print_response", "true")],
+            // As its chart sets them.
+            &[
+                ("gateway_url", "http://gateway.openfaas:8080"),
+                ("topics", ""),
+                ("print_response", "true"),
+                ("print_response_body", "false"),
+                ("print_request_body", "true"),
+                ("asynchronous_invocation", "true"),
+                ("basic_auth", "true"),
+                ("secret_mount_path", "/var/secrets/gateway"),
+                ("upstream_timeout", "2m"),
+                ("rebuild_interval", "45s"),
+                ("content_type", "application/json"),
+                ("debug", "true"),
+                ("log_encoding", "json"),
+                ("AWS_SHARED_CREDENTIALS_FILE", "/var/secrets/aws-credentials/aws-sqs-credentials"),
+                ("AWS_DEFAULT_REGION", "eu-west-1"),
+            ],
         );
+        assert!(read.warnings.iter().all(|it| it.setting == "license_file"), "{:?}", read.warnings);
+        let Loaded { source, core, .. } = read;
         let names: Vec<_> =
-            read.source.orders.iter().map(|(_, q)| q.as_ref().expect("a queue").name()).collect();
+            source.orders.iter().map(|(_, q)| q.as_ref().expect("a queue").name()).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(read.source.lease, Some(Duration::from_secs(45)));
-        assert_eq!(read.source.wait, Duration::from_secs(5));
-        assert_eq!(read.source.batch.get(), 1);
-        assert_eq!(read.core.upstream_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(source.lease, Some(Duration::from_secs(45)));
+        assert_eq!((source.wait, source.batch.get()), (Duration::from_secs(5), 1));
+        assert!(source.topic_attribute.is_none(), "its messages are of their queue's topic");
+        assert_eq!(core.gateway_url, "http://gateway.openfaas:8080");
+        assert!(core.print_response && core.print_request_body && !core.print_response_body);
+        assert!(core.asynchronous && core.debug);
+        assert_eq!(core.upstream_timeout, Some(Duration::from_secs(120)));
+        assert_eq!(core.rebuild_interval, Duration::from_secs(45));
+        assert_eq!(core.content_type.configured.as_deref(), Some("application/json"));
+        assert_eq!(self::read(&[], &[]).core.upstream_timeout, Some(Duration::from_secs(30)));
     }
 
     #[test]
-    fn the_flags_of_the_community_connector_work() {
+    fn the_settings_of_the_community_connector_work() {
         let read = read(
             &[
                 "--endpoint",
