@@ -8,7 +8,6 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use connector_core::conditions::Subject;
 use connector_core::dead_letter::Address;
 use connector_core::lane::Unmatched;
 use connector_core::settings::UnmatchedPolicy;
@@ -26,6 +25,7 @@ use crate::message::{DataTypes, Origin};
 use crate::meters::{Meters, QueueMeters};
 use crate::queue::QueueRef;
 use crate::receive::{Receivers, at_least_one, last_receive, pause};
+use crate::report::Report;
 use crate::settle::Settler;
 use crate::trouble::{Kind, Trouble};
 
@@ -58,16 +58,6 @@ pub(crate) struct Serving {
     pub(crate) largest: usize,
 }
 
-/// Says how a queue fares.
-pub(crate) struct Report {
-    intake: Intake,
-    queue: Subject,
-    deletes: Subject,
-    leases: Subject,
-    /// It was named in the settings: without it the process is not ready.
-    pub(crate) ordered: bool,
-}
-
 /// Why a queue is no longer served.
 enum Ended {
     /// Nobody wants it any more, or the process drains.
@@ -76,55 +66,6 @@ enum Ended {
     Changed,
     /// It is gone.
     Gone(Trouble),
-}
-
-impl Report {
-    pub(crate) fn new(intake: Intake, queue: &str, ordered: bool) -> Arc<Self> {
-        let subject = Subject(format!("queue {queue}").into());
-        let part = |part: &str| Subject(format!("queue {queue}, {part}").into());
-        let (deletes, leases) = (part("deletes"), part("leases"));
-        if ordered {
-            intake.conditions().expect(&subject);
-        }
-        Arc::new(Self { intake, queue: subject, deletes, leases, ordered })
-    }
-
-    pub(crate) fn well(&self) {
-        self.intake.conditions().well(&self.queue);
-    }
-
-    pub(crate) fn trouble(&self, trouble: &Trouble) {
-        self.intake.conditions().unwell(&self.queue, &trouble.why, true);
-    }
-
-    pub(crate) fn deletes_well(&self) {
-        self.well_again(&self.deletes);
-    }
-
-    pub(crate) fn deletes_fail(&self, why: &str) {
-        self.intake.conditions().unwell(&self.deletes, why, true);
-    }
-
-    pub(crate) fn leases_well(&self) {
-        self.well_again(&self.leases);
-    }
-
-    /// Leases can be neither extended nor given back: what runs is called again elsewhere.
-    pub(crate) fn leases_fail(&self, why: &str) {
-        self.intake.conditions().unwell(&self.leases, why, true);
-    }
-
-    fn well_again(&self, subject: &Subject) {
-        if self.intake.conditions().state(subject).is_some() {
-            self.intake.conditions().well(subject);
-        }
-    }
-
-    fn forget(&self) {
-        for subject in [&self.queue, &self.deletes, &self.leases] {
-            self.intake.conditions().forget(subject);
-        }
-    }
 }
 
 impl Serving {

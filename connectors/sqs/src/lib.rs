@@ -22,6 +22,7 @@ mod message;
 mod meters;
 mod queue;
 mod receive;
+mod report;
 mod session;
 mod settle;
 mod trouble;
