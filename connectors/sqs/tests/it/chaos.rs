@@ -100,7 +100,7 @@ async fn chaos(fifo: bool, size: Size) {
                     tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
                     broker.go_on();
                 }
-                false => broker.restart(),
+                false => queue.survive_restart(&broker).await,
             }
         }
         if kill == size.kills / 2 {
