@@ -6,13 +6,13 @@
 
 #![allow(clippy::print_stdout, reason = "it runs for minutes, and ends with its figures")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use dev_gateway::{Call, Config, DevGateway, Fault, Function};
 
-use crate::support::{Connector, PrivateBroker, Queue, Setup, unique};
+use crate::support::{Connector, PATIENCE, PrivateBroker, Queue, Setup, unique};
 
 /// How much of everything.
 #[derive(Clone, Copy)]
@@ -100,7 +100,7 @@ async fn chaos(fifo: bool, size: Size) {
                     tokio::time::sleep(LEASE + Duration::from_secs(2)).await;
                     broker.go_on();
                 }
-                false => queue.survive_restart(&broker).await,
+                false => restart(&broker, &queue, &gateway, (kill + 1) * share).await,
             }
         }
         if kill == size.kills / 2 {
@@ -141,6 +141,26 @@ async fn chaos(fifo: bool, size: Size) {
 /// had received, at most its window.
 fn most_repeated(size: Size) -> usize {
     size.kills * 2 * CONCURRENCY
+}
+
+/// Restarts the server and waits until it has everything again: whatever was sent is in the queue,
+/// or has been answered well, or both. What a server loses, connectors are not to be blamed for.
+async fn restart(broker: &PrivateBroker, queue: &Queue, gateway: &DevGateway, sent: usize) {
+    broker.restart();
+    let mut missing = sent;
+    let complete = async {
+        while missing > 0 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            // In this order: what is answered and deleted in between is counted twice, not never.
+            let Ok((waiting, lent)) = queue.try_counts().await else { continue };
+            let answered: HashSet<String> =
+                gateway.ledger().with(|calls| calls.well().map(Call::text).collect());
+            missing = sent.saturating_sub((waiting + lent) as usize + answered.len());
+        }
+    };
+    if tokio::time::timeout(PATIENCE, complete).await.is_err() {
+        panic!("the server came back from its restart without {missing} messages");
+    }
 }
 
 fn well(gateway: &DevGateway) -> usize {

@@ -13,7 +13,7 @@ use aws_sdk_sqs::types::{
     SendMessageBatchRequestEntry,
 };
 
-use super::{PATIENCE, PrivateBroker, broker, unique};
+use super::{PATIENCE, broker, unique};
 
 /// The most messages that SQS takes at a time.
 const BATCH: usize = 10;
@@ -137,7 +137,8 @@ impl Queue {
         self.try_counts().await.unwrap()
     }
 
-    async fn try_counts(&self) -> Result<(u32, u32), SdkError<GetQueueAttributesError>> {
+    /// The same where the queue may not be there yet.
+    pub(crate) async fn try_counts(&self) -> Result<(u32, u32), SdkError<GetQueueAttributesError>> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let answer = request.attribute_names(QueueAttributeName::All).send().await?;
         let count = |name| answer.attributes().unwrap()[&name].parse::<u32>().unwrap();
@@ -145,26 +146,6 @@ impl Queue {
             count(QueueAttributeName::ApproximateNumberOfMessages),
             count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
         ))
-    }
-
-    /// Restarts the broker, and waits until it serves the queue again with what was in it.
-    ///
-    /// A broker that has lost its messages is not to be blamed on connectors. Some may be deleted
-    /// meanwhile, but by far not half of a backlog.
-    pub(crate) async fn survive_restart(&self, broker: &PrivateBroker) {
-        let (waiting, lent) = self.counts().await;
-        let before = waiting + lent;
-        broker.restart();
-        let mut now = Ok((0, 0));
-        let kept = async {
-            while now.as_ref().map_or(0, |(waiting, lent)| waiting + lent) < before / 2 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                now = self.try_counts().await;
-            }
-        };
-        if tokio::time::timeout(PATIENCE, kept).await.is_err() {
-            panic!("the broker had {before} messages and came back with {now:?}: it lost them");
-        }
     }
 
     /// Waits until no message is left, waiting or lent.
