@@ -61,6 +61,10 @@ test-unit: need ## Run the tests that need no broker
 prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions and brokers (about twenty minutes)
 	@$(DEV) TEST_RELEASED_BINARIES=1 RUST_TEST_THREADS=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
 
+.PHONY: prove-sqs
+prove-sqs: need ## The same for SQS, standard and FIFO (about ten minutes)
+	@$(DEV) tests/run.sh --package sqs-connector --test it -- --ignored --nocapture --test-threads 1
+
 .PHONY: demo
 demo: need ## Watch functions called on their schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh

@@ -192,14 +192,14 @@ impl Dispatcher {
             return None;
         }
         let ended = work.over();
+        let hold = self.config.unmatched == UnmatchedPolicy::Hold;
         // A tick is for the function whose schedule made it: without the function there is none.
-        let whole_topic = work.lane.options.unmatched == Unmatched::Topic;
-        let holds = self.config.unmatched == UnmatchedPolicy::Hold && whole_topic;
+        let here = hold && work.lane.options.unmatched == Unmatched::Topic;
         let complete_at = self.complete_at();
-        if holds || complete_at.is_none_or(|at| at > Instant::now()) {
+        if here || complete_at.is_none_or(|at| at > Instant::now()) {
             let complete = async {
                 match complete_at {
-                    Some(at) if !holds => tokio::time::sleep_until(at).await,
+                    Some(at) if !here => tokio::time::sleep_until(at).await,
                     _ => std::future::pending().await,
                 }
             };
@@ -213,6 +213,9 @@ impl Dispatcher {
                 }
                 () = complete => return None,
             }
+        }
+        if hold && let Unmatched::Mixed(again) = work.lane.options.unmatched {
+            return Some(Judgement::release(Some(again)));
         }
         if self.config.unmatched != UnmatchedPolicy::DeadLetter {
             debug!(topic = &*work.event.topic, event.id = %work.event.id, "no function is mapped");

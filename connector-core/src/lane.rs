@@ -170,6 +170,9 @@ pub enum Unmatched {
     /// One message inside a wildcard subscription: it cannot be held apart from the others, so
     /// `hold` acknowledges it, counted.
     Wildcard,
+    /// The lane has events of many topics, and its broker keeps each of them apart: with `hold` the
+    /// event is given back, and comes again after this wait.
+    Mixed(Duration),
 }
 
 impl Intake {

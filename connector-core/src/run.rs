@@ -107,7 +107,7 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
         }
     };
     let gateway = Gateway::new(client.clone(), GatewayOptions::new(&core));
-    let (map, polling) = poll(gateway, rules::<S>(&core), &core, conditions.clone());
+    let (map, polling) = poll(gateway, rules::<S>(&core, &source), &core, conditions.clone());
     let intake = assemble::<S>(Assembly {
         config: core,
         client: client.clone(),
@@ -335,11 +335,12 @@ pub(crate) fn reach<S: Source>(config: &CoreConfig) -> Result<(Client, Way), Box
     Ok((client, Way::new(&gateway, tls)))
 }
 
-pub(crate) fn rules<S: Source>(config: &CoreConfig) -> Rules {
+pub(crate) fn rules<S: Source>(config: &CoreConfig, source: &Arc<S::Config>) -> Rules {
+    let source = Arc::clone(source);
     Rules {
         kind: S::KIND,
         delimiter: config.topic_delimiter.clone(),
-        pattern: S::pattern,
+        pattern: Arc::new(move |item| S::pattern(&source, item)),
         letter_scheme: S::LETTER_SCHEME,
         retry: config.retry.clone(),
     }

@@ -49,12 +49,13 @@ pub trait Source: Sized + Send + 'static {
     /// The validated settings of this source.
     type Config: SourceConfig;
 
-    /// Reads one item of a function's `topic` annotation as this source understands it.
+    /// Reads one item of a function's `topic` annotation as this source, so set up, understands
+    /// it. Pure.
     ///
     /// # Errors
     /// A sentence saying why the item cannot be meant for this source. The item is then skipped
     /// and shown with that reason; it may well be another connector's.
-    fn pattern(item: &str) -> Result<Pattern, String>;
+    fn pattern(config: &Self::Config, item: &str) -> Result<Pattern, String>;
 
     /// Reaches the broker and proves the credentials. Gives back a source ready to run.
     ///

@@ -77,15 +77,18 @@ pub struct Function {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog(Vec<Function>);
 
+/// How a source reads one item of an annotation, or why it cannot be meant for it.
+pub type ReadItem = dyn Fn(&str) -> Result<Pattern, String> + Send + Sync;
+
 /// What this connector makes of annotations.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Rules {
     /// The kind of source: [`Source::KIND`](crate::Source::KIND).
     pub kind: &'static str,
     /// What separates the items of an annotation. Empty: the whole annotation is one item.
     pub delimiter: String,
     /// How the source reads one item: [`Source::pattern`](crate::Source::pattern).
-    pub pattern: fn(&str) -> Result<Pattern, String>,
+    pub pattern: Arc<ReadItem>,
     /// The scheme of dead-letter addresses at the source's broker:
     /// [`Source::LETTER_SCHEME`](crate::Source::LETTER_SCHEME).
     pub letter_scheme: Option<&'static str>,

@@ -299,7 +299,7 @@ fn rules() -> Rules {
     Rules {
         kind: "kafka",
         delimiter: ",".into(),
-        pattern: |item| Ok(Pattern::Exact(item.into())),
+        pattern: Arc::new(|item| Ok(Pattern::Exact(item.into()))),
         letter_scheme: None,
         retry: RetryPolicy::never(),
     }

@@ -30,7 +30,7 @@ fn rules() -> Rules {
     Rules {
         kind: "kafka",
         delimiter: ",".into(),
-        pattern,
+        pattern: Arc::new(pattern),
         letter_scheme: Some("topic"),
         retry: retry.unwrap(),
     }

@@ -67,7 +67,7 @@ impl Source for Cron {
     ];
     type Config = Config;
 
-    fn pattern(item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &Config, item: &str) -> Result<Pattern, String> {
         match item {
             TOPIC | ALIAS => Ok(Pattern::Exact(TOPIC.into())),
             _ => Err(format!("only {TOPIC} asks for ticks")),

@@ -48,7 +48,7 @@ impl Source for Kafka {
 
     type Config = KafkaConfig;
 
-    fn pattern(item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &KafkaConfig, item: &str) -> Result<Pattern, String> {
         subscription::pattern(item)
     }
 

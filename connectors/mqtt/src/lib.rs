@@ -46,7 +46,7 @@ impl Source for Mqtt {
 
     type Config = MqttConfig;
 
-    fn pattern(item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &MqttConfig, item: &str) -> Result<Pattern, String> {
         filter::annotation(item).map(|filter| filter.pattern())
     }
 

@@ -50,7 +50,7 @@ impl Source for Nats {
 
     type Config = NatsConfig;
 
-    fn pattern(item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &NatsConfig, item: &str) -> Result<Pattern, String> {
         subject::Filter::parse(item).map(subject::Filter::pattern)
     }
 

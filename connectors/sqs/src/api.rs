@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::get_queue_attributes::GetQueueAttributesOutput;
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
@@ -83,8 +85,7 @@ impl Api {
                 if let Home::Arn { account, .. } = home {
                     request = request.queue_owner_aws_account_id(account);
                 }
-                let answer = request.send().await.map_err(Trouble::from);
-                let answer = settle_credentials(&account, generation, answer).await;
+                let answer = heard(&account, generation, request.send().await).await;
                 let answer = answer.map_err(|trouble| missing(&client, trouble))?;
                 answer.queue_url.ok_or_else(|| {
                     Trouble::new(Kind::Service, "GetQueueUrl answered without a URL")
@@ -107,9 +108,8 @@ impl Api {
             .queue_url(&self.url)
             .attribute_names(QueueAttributeName::All)
             .send()
-            .await
-            .map_err(Trouble::from);
-        let answer = settle_credentials(&self.account, generation, answer).await?;
+            .await;
+        let answer = heard(&self.account, generation, answer).await?;
         Ok((Attributes::read(&answer), Backlog::read(&answer)))
     }
 
@@ -136,57 +136,47 @@ impl Api {
             .customize()
             .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(timeouts))
             .send()
-            .await
-            .map_err(Trouble::from);
-        let answer = settle_credentials(&self.account, generation, answer).await?;
+            .await;
+        let answer = heard(&self.account, generation, answer).await?;
         Ok(answer.messages.unwrap_or_default())
     }
 
     /// Deletes messages, at most [`BATCH`] of them. Returns the entries that were refused.
     pub(crate) async fn delete(&self, handles: &[String]) -> Result<Vec<Refused>, Trouble> {
         let (client, generation) = self.account.client(&self.queue)?;
-        let entries = handles.iter().enumerate().map(|(at, handle)| {
-            DeleteMessageBatchRequestEntry::builder()
-                .id(at.to_string())
-                .receipt_handle(handle)
-                .build()
-                .map_err(|error| Trouble::new(Kind::Setup, error.to_string()))
-        });
+        let entries = entries(handles, |at, handle| {
+            DeleteMessageBatchRequestEntry::builder().id(at).receipt_handle(handle).build()
+        })?;
         let answer = client
             .delete_message_batch()
             .queue_url(&self.url)
-            .set_entries(Some(entries.collect::<Result<_, _>>()?))
+            .set_entries(Some(entries))
             .send()
-            .await
-            .map_err(Trouble::from);
-        let answer = settle_credentials(&self.account, generation, answer).await?;
-        Ok(answer.failed.iter().filter_map(Refused::read).collect())
+            .await;
+        Ok(Refused::all(&heard(&self.account, generation, answer).await?.failed))
     }
 
     /// Changes for how long, from now on, messages stay hidden; at most [`BATCH`] of them. Returns
     /// the entries that were refused.
     pub(crate) async fn hide(
         &self,
-        entries: &[(String, Duration)],
+        changes: &[(String, Duration)],
     ) -> Result<Vec<Refused>, Trouble> {
         let (client, generation) = self.account.client(&self.queue)?;
-        let entries = entries.iter().enumerate().map(|(at, (handle, hidden))| {
+        let entries = entries(changes, |at, (handle, hidden)| {
             ChangeMessageVisibilityBatchRequestEntry::builder()
-                .id(at.to_string())
+                .id(at)
                 .receipt_handle(handle)
                 .visibility_timeout(whole(hidden.as_secs()))
                 .build()
-                .map_err(|error| Trouble::new(Kind::Setup, error.to_string()))
-        });
+        })?;
         let answer = client
             .change_message_visibility_batch()
             .queue_url(&self.url)
-            .set_entries(Some(entries.collect::<Result<_, _>>()?))
+            .set_entries(Some(entries))
             .send()
-            .await
-            .map_err(Trouble::from);
-        let answer = settle_credentials(&self.account, generation, answer).await?;
-        Ok(answer.failed.iter().filter_map(Refused::read).collect())
+            .await;
+        Ok(Refused::all(&heard(&self.account, generation, answer).await?.failed))
     }
 
     /// Sends a message and returns when the queue has given it an id.
@@ -200,9 +190,8 @@ impl Api {
             .set_message_group_id(message.group)
             .set_message_deduplication_id(message.deduplication)
             .send()
-            .await
-            .map_err(Trouble::from);
-        let answer = settle_credentials(&self.account, generation, answer).await?;
+            .await;
+        let answer = heard(&self.account, generation, answer).await?;
         match answer.message_id {
             Some(_) => Ok(()),
             None => Err(Trouble::new(Kind::Service, "SendMessage answered without an id")),
@@ -228,13 +217,27 @@ fn missing(client: &Client, trouble: Trouble) -> Trouble {
     }
 }
 
-/// Looks for new credentials when these were refused; the request is then made again by whoever
-/// needs it.
-async fn settle_credentials<T>(
+/// The entries of a batch, each named by its position in it.
+fn entries<T, E>(
+    all: &[T],
+    build: impl Fn(String, &T) -> Result<E, BuildError>,
+) -> Result<Vec<E>, Trouble> {
+    let entries = all.iter().enumerate().map(|(at, one)| build(at.to_string(), one));
+    let entries: Result<_, BuildError> = entries.collect();
+    entries.map_err(|error| Trouble::new(Kind::Setup, error.to_string()))
+}
+
+/// Takes in the answer to a request. Where the credentials it was made with were refused, looks for
+/// new ones; the request is then made again by whoever needs it.
+async fn heard<T, E>(
     account: &Account,
     generation: Generation,
-    answer: Result<T, Trouble>,
-) -> Result<T, Trouble> {
+    answer: Result<T, SdkError<E, HttpResponse>>,
+) -> Result<T, Trouble>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let answer = answer.map_err(Trouble::from);
     if let Err(Trouble { kind: Kind::Credentials, .. }) = &answer {
         account.renew(generation).await;
     }
@@ -247,6 +250,10 @@ fn whole(number: u64) -> i32 {
 }
 
 impl Refused {
+    fn all(entries: &[BatchResultErrorEntry]) -> Vec<Self> {
+        entries.iter().filter_map(Self::read).collect()
+    }
+
     fn read(entry: &BatchResultErrorEntry) -> Option<Self> {
         let code = entry.code();
         let why = match entry.message() {

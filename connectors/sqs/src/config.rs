@@ -8,7 +8,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_core::settings::{Form, Origin, Setting, Values, parse_go_duration};
+use connector_core::settings::{
+    Form, Origin, Setting, Values, format_go_duration, parse_go_duration,
+};
 use connector_core::source::SourceConfig;
 use tokio::sync::OnceCell;
 
@@ -20,6 +22,8 @@ use crate::trouble::Trouble;
 /// The longest that SQS waits for a message before it answers that there is none.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// What `topic_attribute` takes for: whatever the message says, its queue is its topic.
+const NO_ATTRIBUTE: &str = "none";
 
 /// The settings of the SQS connector, validated.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub struct SqsConfig {
     pub(crate) batch: NonZeroUsize,
     pub(crate) endpoint: Option<String>,
     pub(crate) region: Option<String>,
+    /// The attribute by which a message names the topic it is matched on.
+    pub(crate) topic_attribute: Option<Arc<str>>,
     /// The window of each queue, where somebody set it.
     pub(crate) window: Option<NonZeroUsize>,
     /// Somebody set where dead letters go: a queue's own redrive policy does not.
@@ -51,6 +57,23 @@ impl SqsConfig {
 impl SourceConfig for SqsConfig {
     const SETTINGS: &'static [Setting] = SETTINGS;
 
+    fn defaults(values: &mut Values) {
+        if let Some(text) = values.text("topic_refresh_interval") {
+            match seconds(&text) {
+                Some(every) => values.set_default("rebuild_interval", &format_go_duration(every)),
+                None => values.warning("topic_refresh_interval", "is no duration; it is ignored"),
+            }
+        }
+        if matches!(values.text("log_level").as_deref(), Some("debug" | "trace")) {
+            values.set_default("debug", "true");
+        }
+        // The community's connector does not start without it, and that of OpenFaaS has no such
+        // setting: whose messages these are can be told by it.
+        if values.is_set("region") {
+            values.set_default("topic_attribute", "Topic");
+        }
+    }
+
     fn read(values: &mut Values) -> Self {
         let mut orders = Vec::new();
         for name in ["queue_url", "topics"] {
@@ -64,9 +87,6 @@ impl SourceConfig for SqsConfig {
         }
         let window = values.number("lane_window");
         let window = values.is_set("lane_window").then(|| usize::try_from(window).ok()).flatten();
-        if values.text("log_level").is_some() {
-            values.warning("log_level", "is ignored: set debug to log more");
-        }
         Self {
             orders,
             lease: lease(values),
@@ -77,6 +97,10 @@ impl SourceConfig for SqsConfig {
                 .unwrap_or(NonZeroUsize::MIN),
             endpoint: endpoint(values),
             region: values.text("region"),
+            topic_attribute: values
+                .text("topic_attribute")
+                .filter(|name| name != NO_ATTRIBUTE)
+                .map(Into::into),
             window: window.and_then(NonZeroUsize::new),
             letters_set: values.is_set("dead_letter"),
             account: OnceCell::new(),
@@ -205,13 +229,28 @@ const SETTINGS: &[Setting] = &[
         "The OpenFaaS gateway. Slashes at the end are ignored.",
     ),
     upstream(
-        "rebuild_interval",
-        &["topic-refresh-interval"],
-        Form::Duration,
-        Some("30s"),
-        "How often the functions are listed anew. Less than 100ms is taken as 100ms.",
+        "topic_refresh_interval",
+        &[],
+        Form::Text,
+        None,
+        "`rebuild_interval` by the name that the community's connector has for it; a bare number is seconds.",
     ),
-    upstream("log_level", &[], Form::Text, None, "Accepted and ignored; see `debug`."),
+    upstream(
+        "log_level",
+        &[],
+        Form::Text,
+        None,
+        "`debug` and `trace` are `debug=true`; any other level is the usual one.",
+    ),
+    Setting {
+        name: "topic_attribute",
+        aliases: &[],
+        default: None,
+        form: Form::Text,
+        origin: Origin::Ours,
+        help: "The message attribute that names the topic a message is matched on, in place of its queue. `none`: \
+               there is none. Unset: `Topic` where `region` is set, as the community's connector has it, else none.",
+    },
 ];
 
 #[cfg(test)]
@@ -228,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_of_the_pro_connector_work() {
+    fn the_settings_of_the_pro_connector_work() {
         let read = read(
             &[
                 "-license-file=/run/secrets/license",
@@ -237,19 +276,44 @@ mod tests {
                 "--wait-time=5s",
                 "--max-messages=1",
             ],
-            &[("topics", ""), ("asynchronous_invocation", "false"), ("print_response", "true")],
+            // As its chart sets them.
+            &[
+                ("gateway_url", "http://gateway.openfaas:8080"),
+                ("topics", ""),
+                ("print_response", "true"),
+                ("print_response_body", "false"),
+                ("print_request_body", "true"),
+                ("asynchronous_invocation", "true"),
+                ("basic_auth", "true"),
+                ("secret_mount_path", "/var/secrets/gateway"),
+                ("upstream_timeout", "2m"),
+                ("rebuild_interval", "45s"),
+                ("content_type", "application/json"),
+                ("debug", "true"),
+                ("log_encoding", "json"),
+                ("AWS_SHARED_CREDENTIALS_FILE", "/var/secrets/aws-credentials/aws-sqs-credentials"),
+                ("AWS_DEFAULT_REGION", "eu-west-1"),
+            ],
         );
+        assert!(read.warnings.iter().all(|it| it.setting == "license_file"), "{:?}", read.warnings);
+        let Loaded { source, core, .. } = read;
         let names: Vec<_> =
-            read.source.orders.iter().map(|(_, q)| q.as_ref().expect("a queue").name()).collect();
+            source.orders.iter().map(|(_, q)| q.as_ref().expect("a queue").name()).collect();
         assert_eq!(names, ["a", "b"]);
-        assert_eq!(read.source.lease, Some(Duration::from_secs(45)));
-        assert_eq!(read.source.wait, Duration::from_secs(5));
-        assert_eq!(read.source.batch.get(), 1);
-        assert_eq!(read.core.upstream_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(source.lease, Some(Duration::from_secs(45)));
+        assert_eq!((source.wait, source.batch.get()), (Duration::from_secs(5), 1));
+        assert!(source.topic_attribute.is_none(), "its messages are of their queue's topic");
+        assert_eq!(core.gateway_url, "http://gateway.openfaas:8080");
+        assert!(core.print_response && core.print_request_body && !core.print_response_body);
+        assert!(core.asynchronous && core.debug);
+        assert_eq!(core.upstream_timeout, Some(Duration::from_secs(120)));
+        assert_eq!(core.rebuild_interval, Duration::from_secs(45));
+        assert_eq!(core.content_type.configured.as_deref(), Some("application/json"));
+        assert_eq!(self::read(&[], &[]).core.upstream_timeout, Some(Duration::from_secs(30)));
     }
 
     #[test]
-    fn the_flags_of_the_community_connector_work() {
+    fn the_settings_of_the_community_connector_work() {
         let read = read(
             &[
                 "--endpoint",
@@ -267,7 +331,7 @@ mod tests {
                 "--region",
                 "eu-west-1",
                 "--topic-refresh-interval",
-                "15s",
+                "15",
                 "--visibility-timeout",
                 "60",
             ],
@@ -279,6 +343,9 @@ mod tests {
         assert_eq!(read.source.wait, Duration::from_secs(1));
         assert_eq!(read.source.endpoint.as_deref(), Some("http://elasticmq:9324"));
         assert_eq!(read.source.region.as_deref(), Some("eu-west-1"));
+        assert_eq!(read.source.topic_attribute.as_deref(), Some("Topic"));
+        assert!(read.core.debug);
+        assert!(read.warnings.is_empty(), "{:?}", read.warnings);
     }
 
     #[test]

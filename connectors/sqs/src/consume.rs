@@ -8,9 +8,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use connector_core::conditions::Subject;
 use connector_core::dead_letter::Address;
+use connector_core::lane::Unmatched;
 use connector_core::settings::UnmatchedPolicy;
+use connector_core::topics::TopicMap;
 use connector_core::{EventId, Intake, LaneOptions, Redrive};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ use crate::message::{DataTypes, Origin};
 use crate::meters::{Meters, QueueMeters};
 use crate::queue::QueueRef;
 use crate::receive::{Receivers, at_least_one, last_receive, pause};
+use crate::report::Report;
 use crate::settle::Settler;
 use crate::trouble::{Kind, Trouble};
 
@@ -56,15 +58,6 @@ pub(crate) struct Serving {
     pub(crate) largest: usize,
 }
 
-/// Says how a queue fares.
-pub(crate) struct Report {
-    intake: Intake,
-    queue: Subject,
-    deletes: Subject,
-    /// It was named in the settings: without it the process is not ready.
-    pub(crate) ordered: bool,
-}
-
 /// Why a queue is no longer served.
 enum Ended {
     /// Nobody wants it any more, or the process drains.
@@ -73,40 +66,6 @@ enum Ended {
     Changed,
     /// It is gone.
     Gone(Trouble),
-}
-
-impl Report {
-    pub(crate) fn new(intake: Intake, queue: &str, ordered: bool) -> Arc<Self> {
-        let subject = Subject(format!("queue {queue}").into());
-        let deletes = Subject(format!("queue {queue}, deletes").into());
-        if ordered {
-            intake.conditions().expect(&subject);
-        }
-        Arc::new(Self { intake, queue: subject, deletes, ordered })
-    }
-
-    pub(crate) fn well(&self) {
-        self.intake.conditions().well(&self.queue);
-    }
-
-    pub(crate) fn trouble(&self, trouble: &Trouble) {
-        self.intake.conditions().unwell(&self.queue, &trouble.why, true);
-    }
-
-    pub(crate) fn deletes_well(&self) {
-        if self.intake.conditions().state(&self.deletes).is_some() {
-            self.intake.conditions().well(&self.deletes);
-        }
-    }
-
-    pub(crate) fn deletes_fail(&self, why: &str) {
-        self.intake.conditions().unwell(&self.deletes, why, true);
-    }
-
-    fn forget(&self) {
-        self.intake.conditions().forget(&self.queue);
-        self.intake.conditions().forget(&self.deletes);
-    }
 }
 
 impl Serving {
@@ -118,6 +77,13 @@ impl Serving {
     /// Whether messages that no function is mapped to are left in the queue.
     pub(crate) fn holds(&self) -> bool {
         self.intake.config().unmatched == UnmatchedPolicy::Hold
+    }
+
+    /// Whether a function may be mapped to a message of the queue.
+    pub(crate) fn is_mapped(&self, map: &TopicMap) -> bool {
+        // What its messages name, only they know.
+        let any = self.origin.topic_attribute.is_some() && !map.wishes().is_empty();
+        any || map.is_mapped(self.name())
     }
 
     pub(crate) fn remember_types(&self, event: &EventId, types: DataTypes) {
@@ -139,9 +105,12 @@ impl Consumer {
         let mut failures = 0;
         let mut told = None;
         while !self.is_over() {
+            while let Some(settled) = settlers.try_join_next() {
+                tell_panic(settled);
+            }
             let trouble = match self.open().await {
                 Ok((api, attributes)) => {
-                    failures = 0;
+                    (failures, told) = (0, None);
                     self.report.well();
                     match self.serve(api, attributes, &mut settlers).await {
                         Ended::Over => break,
@@ -157,6 +126,7 @@ impl Consumer {
             if foreign && told.as_ref() != Some(&trouble) {
                 let (queue, why) = (self.queue.to_string(), &trouble.why);
                 tracing::info!(queue, why, "not consumed, although a function asks for it");
+                self.report.forget();
                 told = Some(trouble);
             } else if !foreign {
                 self.report.trouble(&trouble);
@@ -227,14 +197,19 @@ impl Consumer {
 
     async fn serve(&self, api: Api, told: Option<Attributes>, settlers: &mut JoinSet<()>) -> Ended {
         let attributes = told.clone().unwrap_or_else(Attributes::usual);
+        let lease = self.config.lease.unwrap_or(attributes.lease);
         let core = self.intake.config();
         let window = at_least_one(core.function_concurrency.saturating_mul(2));
         let window = self.config.window.unwrap_or(window);
-        let lane = Arc::new(self.intake.lane(self.options(window, &attributes)));
+        let lane = Arc::new(self.intake.lane(self.options(window, lease, &attributes)));
         let topic: Arc<str> = self.queue.name().into();
         let meters = Meters::of(self.intake.metrics()).queue(&topic);
         let serving = Arc::new(Serving {
-            origin: Origin { topic, url: api.url.as_str().into() },
+            origin: Origin {
+                topic,
+                url: api.url.as_str().into(),
+                topic_attribute: self.config.topic_attribute.clone(),
+            },
             api,
             intake: self.intake.clone(),
             report: Arc::clone(&self.report),
@@ -242,7 +217,7 @@ impl Consumer {
             window,
             batch: self.config.batch,
             wait: self.config.wait.min(last_receive(&self.intake)).max(Duration::from_secs(1)),
-            lease: self.config.lease.unwrap_or(attributes.lease),
+            lease,
             largest: attributes.largest,
         });
         tracing::info!(
@@ -251,6 +226,7 @@ impl Consumer {
             "consuming"
         );
         let (tell, arrivals) = mpsc::unbounded_channel();
+        let settler = tell.clone();
         let (tell_stuck, stuck) = watch::channel(false);
         settlers.spawn(Settler::new(Arc::clone(&serving), arrivals, tell_stuck).run());
         let receivers = Receivers {
@@ -265,6 +241,8 @@ impl Consumer {
             biased;
             () = self.stop.cancelled() => Ended::Over,
             gone = &mut receiving => return gone.map_or(Ended::Over, Ended::Gone),
+            // It has failed, or has given up past the drain deadline. Without it nothing is settled.
+            () = settler.closed() => Ended::Changed,
             () = changed(&serving, told.as_ref()) => Ended::Changed,
         };
         lane.end();
@@ -272,7 +250,12 @@ impl Consumer {
         ended
     }
 
-    fn options(&self, window: NonZeroUsize, attributes: &Attributes) -> LaneOptions {
+    fn options(
+        &self,
+        window: NonZeroUsize,
+        lease: Duration,
+        attributes: &Attributes,
+    ) -> LaneOptions {
         let fifo = self.queue.is_fifo();
         let redrive = attributes.redrive.as_ref().map(|policy| Redrive {
             deliveries: policy.deliveries,
@@ -283,6 +266,11 @@ impl Consumer {
             stores_waits: !fifo,
             turn_until_settled: fifo,
             redrive,
+            unmatched: match self.config.topic_attribute {
+                // As long as it would stay away if nobody gave it back.
+                Some(_) if !fifo => Unmatched::Mixed(lease),
+                _ => Unmatched::Topic,
+            },
             ..LaneOptions::new(self.queue.name(), window)
         }
     }

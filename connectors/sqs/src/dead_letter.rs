@@ -72,14 +72,16 @@ impl LetterQueue {
         if !self.queue.is_fifo() {
             return Outgoing { body, attributes, group: None, deduplication: None };
         }
+        let id = letter.event.id.as_str().trim_start_matches("sqs:").to_owned();
         let group = letter.event.key.as_ref();
         let group = group.map(|group| String::from_utf8_lossy(group).into_owned());
         Outgoing {
             body,
             attributes,
-            group: Some(group.unwrap_or_else(|| letter.event.topic.to_string())),
+            // Letters of a queue that promises no order need not wait for each other.
+            group: Some(group.unwrap_or_else(|| id.clone())),
             // Storing is repeated until it is known to have worked.
-            deduplication: Some(letter.event.id.as_str().trim_start_matches("sqs:").to_owned()),
+            deduplication: Some(id),
         }
     }
 }

@@ -22,6 +22,7 @@ mod message;
 mod meters;
 mod queue;
 mod receive;
+mod report;
 mod session;
 mod settle;
 mod trouble;
@@ -41,9 +42,13 @@ impl Source for Sqs {
 
     type Config = SqsConfig;
 
-    fn pattern(item: &str) -> Result<Pattern, String> {
-        let queue: queue::QueueRef = item.parse()?;
-        Ok(Pattern::Exact(queue.name().into()))
+    fn pattern(config: &SqsConfig, item: &str) -> Result<Pattern, String> {
+        match item.parse::<queue::QueueRef>() {
+            Ok(queue) => Ok(Pattern::Exact(queue.name().into())),
+            // What a message says of its topic may be any text.
+            Err(_) if config.topic_attribute.is_some() => Ok(Pattern::Exact(item.into())),
+            Err(why) => Err(why),
+        }
     }
 
     async fn connect(config: Arc<SqsConfig>, intake: Intake) -> Result<Self, SourceError> {

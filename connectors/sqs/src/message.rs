@@ -9,6 +9,8 @@ use bytes::Bytes;
 use connector_core::{Attribute, Event, EventId, OrderKey};
 use http::HeaderName;
 
+use crate::queue::QueueRef;
+
 const MESSAGE_ID: &str = "x-sqs-message-id";
 const QUEUE_URL: &str = "x-sqs-queue-url";
 const RECEIVE_COUNT: &str = "x-sqs-receive-count";
@@ -23,8 +25,11 @@ pub(crate) type DataTypes = HashMap<String, String>;
 /// What the events of one queue have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Origin {
+    /// The queue's name, which functions are matched on.
     pub(crate) topic: Arc<str>,
     pub(crate) url: Arc<str>,
+    /// The attribute by which a message names another topic.
+    pub(crate) topic_attribute: Option<Arc<str>>,
 }
 
 /// A message, taken apart.
@@ -68,8 +73,22 @@ impl Origin {
             .map(|millis| SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
 
         let types = attributes(message.message_attributes.unwrap_or_default(), &mut event);
+        if let Some(topic) = self.topic_attribute.as_deref().and_then(|name| text(&event, name)) {
+            // By any of a queue's names it means that queue, as in a function's annotation.
+            event.topic = match topic.parse::<QueueRef>() {
+                Ok(queue) => queue.name().into(),
+                Err(_) => topic.into(),
+            };
+        }
         Some(Received { id, handle, event, types })
     }
+}
+
+/// The text of an attribute. `None`: there is none, or it is empty or binary.
+fn text<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
+    let attribute = event.attributes.iter().find(|it| *it.name == *name.as_bytes())?;
+    let text = std::str::from_utf8(attribute.value.as_deref()?).ok()?;
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn attributes(
@@ -109,7 +128,8 @@ mod tests {
     use super::*;
 
     fn origin(name: &str) -> Origin {
-        Origin { topic: name.into(), url: format!("http://sqs:9324/1/{name}").into() }
+        let url = format!("http://sqs:9324/1/{name}").into();
+        Origin { topic: name.into(), url, topic_attribute: None }
     }
 
     fn message() -> aws_sdk_sqs::types::builders::MessageBuilder {
@@ -166,6 +186,22 @@ mod tests {
         assert_eq!(names, [&b"Content-Type"[..], b"image", b"n"]);
         let types = received.types.expect("not all plain");
         assert_eq!((types.len(), &*types["n"], &*types["image"]), (2, "Number", "Binary.png"));
+    }
+
+    #[test]
+    fn a_message_may_name_its_topic() {
+        let origin = Origin { topic_attribute: Some("Topic".into()), ..origin("orders") };
+        let topic_of = |name: &str, text: &str| {
+            let message = message().message_attributes(name, value("String", text)).build();
+            origin.take(message).expect("whole").event.topic
+        };
+        assert_eq!(&*topic_of("Topic", "order.paid"), "order.paid");
+        assert_eq!(&*topic_of("topic", "order.paid"), "orders", "names are exact");
+        assert_eq!(&*topic_of("Topic", ""), "orders");
+        assert_eq!(&*topic_of("Topic", "http://sqs:9324/1/refunds"), "refunds");
+        let message = message().message_attributes("Topic", value("String", "order.paid")).build();
+        let event = self::origin("orders").take(message).expect("whole").event;
+        assert_eq!(&*event.topic, "orders", "unless that is asked for");
     }
 
     #[test]

@@ -97,10 +97,12 @@ impl Receivers {
                 }
                 Polled::Failed(trouble) => {
                     self.serving.report.trouble(&trouble);
+                    // The last one carries on alone; only its failures count, or an outage that
+                    // ends sixteen receives at once would look like sixteen.
                     if polls.is_empty() {
                         again(pause(failures), false);
+                        failures += 1;
                     }
-                    failures += 1;
                 }
             }
         }
@@ -181,14 +183,13 @@ impl Receivers {
             if !self.serving.holds() {
                 continue;
             }
-            let topic = self.serving.name();
-            drop(intake.topics().wait_for(|map| map.is_mapped(topic)).await);
+            drop(intake.topics().wait_for(|map| self.serving.is_mapped(map)).await);
         }
     }
 
     fn is_receivable(&self) -> bool {
-        let held = self.serving.holds()
-            && !self.serving.intake.topics().borrow().is_mapped(self.serving.name());
+        let held =
+            self.serving.holds() && !self.serving.is_mapped(&self.serving.intake.topics().borrow());
         !held && !*self.stuck.borrow() && *self.serving.intake.platform().borrow()
     }
 }

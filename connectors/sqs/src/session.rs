@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
 use crate::config::SqsConfig;
-use crate::consume::{Consumer, Report};
+use crate::consume::Consumer;
 use crate::queue::QueueRef;
+use crate::report::Report;
 
 /// The queues of one process.
 pub(crate) struct Session {
@@ -116,7 +117,7 @@ impl Session {
             intake: self.intake.clone(),
             account: Arc::clone(&self.account),
             queue: queue.clone(),
-            report: Report::new(self.intake.clone(), &name, ordered),
+            report: Report::new(self.intake.conditions().clone(), &name, ordered),
             stop: stop.clone(),
         };
         let task = self.tasks.spawn(consumer.run()).id();

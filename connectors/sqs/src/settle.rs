@@ -55,6 +55,8 @@ struct Delivery {
     stage: Stage,
     /// A change of its visibility is queued or under way: another could overtake it.
     changing: bool,
+    /// Its delete has failed, and will be tried again.
+    undeleted: bool,
     /// It is known that the lease has ended.
     lost: bool,
 }
@@ -114,6 +116,8 @@ pub(crate) struct Settler {
     /// Deletes fail: when to try again, and how often they have failed in a row.
     delete_at: Option<Instant>,
     failures: u32,
+    /// The last change of leases failed as a whole.
+    leases_fail: bool,
 }
 
 impl Settler {
@@ -136,6 +140,7 @@ impl Settler {
             deleting: 0,
             delete_at: None,
             failures: 0,
+            leases_fail: false,
         }
     }
 
@@ -180,16 +185,24 @@ impl Settler {
         let ticket = self.next;
         self.next += 1;
         // A message that comes again while we still have it: the queue honours only the new
-        // handle, so what is done about the earlier delivery is done by that one.
-        if let Some(earlier) = self.latest.insert(id.clone(), ticket)
-            && let Some(earlier) = self.books.get_mut(&earlier)
-        {
-            earlier.handle.clone_from(&handle);
-            earlier.lease = lease;
+        // handle, so what is done about the earlier deliveries is done by that one.
+        if self.latest.insert(id.clone(), ticket).is_some() {
+            for earlier in self.books.values_mut().filter(|earlier| earlier.id == id) {
+                earlier.handle.clone_from(&handle);
+                earlier.lease = lease;
+            }
         }
-        let stage = Stage::Called;
-        let delivery =
-            Delivery { id, handle, event, lease, loan, stage, changing: false, lost: false };
+        let delivery = Delivery {
+            id,
+            handle,
+            event,
+            lease,
+            loan,
+            stage: Stage::Called,
+            changing: false,
+            undeleted: false,
+            lost: false,
+        };
         self.books.insert(ticket, delivery);
         self.pending.track(ticket, settlement);
     }
@@ -324,8 +337,12 @@ impl Settler {
                 self.deleted(tickets, &answer);
             }
             Answer::Hidden { changes, asked_at, answer } => {
-                if let Err(trouble) = &answer {
-                    tracing::debug!(queue = self.serving.name(), %trouble, "leases not changed");
+                match &answer {
+                    Ok(_) => self.leases_well(),
+                    Err(trouble) => {
+                        self.leases_fail = true;
+                        self.serving.report.leases_fail(&trouble.why);
+                    }
                 }
                 for (at, (ticket, change)) in changes.into_iter().enumerate() {
                     self.hidden(ticket, change, asked_at, fared(&answer, at));
@@ -344,21 +361,34 @@ impl Settler {
                 Fared::Failed => {
                     failed += 1;
                     self.deletes.push_back(ticket);
+                    if let Some(delivery) = self.books.get_mut(&ticket) {
+                        delivery.undeleted = true;
+                    }
                 }
             }
         }
-        if failed == 0 {
+        if failed > 0 {
+            self.serving.meters.deletes_failed.inc_by(failed.into());
+            self.serving.report.deletes_fail(&why(answer, usize::MAX));
+            self.delay_deletes();
+        } else if self.failures > 0 && !self.books.values().any(|delivery| delivery.undeleted) {
             self.failures = 0;
             self.delete_at = None;
             self.serving.report.deletes_well();
-        } else {
-            self.serving.meters.deletes_failed.inc_by(failed.into());
-            self.serving.report.deletes_fail(&why(answer, usize::MAX));
-            let pause = FIRST_PAUSE * 2_u32.pow(self.failures.min(8));
-            self.failures += 1;
-            self.delete_at = Some(Instant::now() + pause.min(LONGEST_PAUSE));
         }
         self.tell_stuck();
+    }
+
+    /// Waits longer with each round of failures; batches that fail together are one round. The next
+    /// look after the wait sends again.
+    fn delay_deletes(&mut self) {
+        let now = Instant::now();
+        if self.delete_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let pause = FIRST_PAUSE * 2_u32.pow(self.failures.min(8));
+        self.failures += 1;
+        self.delete_at = Some(now + pause.min(LONGEST_PAUSE));
     }
 
     /// A message that is done and cannot be deleted with the handle we have: it will come again,
@@ -400,6 +430,16 @@ impl Settler {
         if self.latest.get(&delivery.id) == Some(&ticket) {
             self.latest.remove(&delivery.id);
             self.serving.forget_types(&delivery.event);
+        }
+        if self.books.is_empty() {
+            // What they failed for has ended, one way or another.
+            self.leases_well();
+        }
+    }
+
+    fn leases_well(&mut self) {
+        if std::mem::take(&mut self.leases_fail) {
+            self.serving.report.leases_well();
         }
     }
 

@@ -72,7 +72,7 @@ impl Source for ByHand {
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[("upstream_timeout", "1m")];
     type Config = NoSettings;
 
-    fn pattern(item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &NoSettings, item: &str) -> Result<Pattern, String> {
         Ok(Pattern::Exact(item.into()))
     }
 
@@ -143,7 +143,7 @@ impl Bench {
         };
         let config = Arc::new(loaded.core);
         let (client, way) = reach::<ByHand>(&config).expect("an http gateway");
-        let rules = rules::<ByHand>(&config);
+        let rules = rules::<ByHand>(&config, &Arc::new(NoSettings));
         let (publish, topics) = watch::channel(Arc::new(TopicMap::empty()));
         let metrics = Arc::new(Metrics::new("test", "0.0.0"));
         let conditions = Conditions::new();

@@ -45,6 +45,22 @@ async fn one_message_of_a_wildcard_is_acknowledged_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_message_of_a_mixed_lane_is_given_back_for_a_while() {
+    let again = Duration::from_secs(30);
+    let bench = Bench::new(&[], |_| status(200)).await;
+    bench.map(&[]);
+    let lane = bench.lane(|options| options.unmatched = Unmatched::Mixed(again));
+    let verdict = submit(&lane, event("1", None)).await.await.verdict;
+    assert_eq!(verdict, Verdict::Release { after: Some(again) });
+    assert_eq!((bench.came("released"), bench.came("unmatched")), (1, 0));
+
+    let bench = Bench::new(&[("unmatched", "drop")], |_| status(200)).await;
+    bench.map(&[]);
+    let lane = bench.lane(|options| options.unmatched = Unmatched::Mixed(again));
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropped_or_dead_lettered_where_the_policy_says_so() {
     let bench = Bench::new(&[("unmatched", "drop")], |_| status(200)).await;
     bench.map(&[]);

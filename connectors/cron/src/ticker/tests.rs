@@ -194,7 +194,7 @@ fn map(functions: &[(&str, Annotations<'_>)]) -> Arc<TopicMap> {
     let rules = Rules {
         kind: "cron",
         delimiter: ",".to_owned(),
-        pattern: |item| Ok(Pattern::Exact(item.into())),
+        pattern: Arc::new(|item| Ok(Pattern::Exact(item.into()))),
         letter_scheme: None,
         retry: RetryPolicy::never(),
     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dev_gateway::{Calls, Fault, Gate};
 
-use crate::proxy::{Act, Proxy, refuse_all};
-use crate::support::{Queue, Setup, gateway};
+use crate::proxy::{Act, Proxy, first_delete_is_void, refuse_all};
+use crate::support::{Setup, fifo};
 
 /// Checks that of each group nothing was called before what was sent before it was answered well.
 fn check_order(calls: &Calls) {
@@ -25,8 +25,7 @@ fn check_order(calls: &Calls) {
 
 #[tokio::test]
 async fn groups_keep_their_order_through_failures() {
-    let queue = Queue::fifo("order").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = fifo("order").await;
     let bad = Fault::mix([(0.3, Fault::status(500))]).seed(7);
     gateway.fault("f", bad.delay(Duration::from_millis(30)));
     let setup =
@@ -52,8 +51,7 @@ async fn groups_keep_their_order_through_failures() {
 
 #[tokio::test]
 async fn a_failing_head_does_not_burn_the_deliveries_of_its_followers() {
-    let queue = Queue::fifo("head").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = fifo("head").await;
     gateway.fault("f", Fault::status(500).times(8));
     let setup = Setup::new(&gateway).with("visibility_timeout", "2s");
     let setup = setup.with("backoff", "exponential").with("initial_retry_wait", "500ms");
@@ -84,8 +82,7 @@ async fn a_failing_head_does_not_burn_the_deliveries_of_its_followers() {
 
 #[tokio::test]
 async fn a_follower_is_called_only_when_its_predecessor_is_deleted() {
-    let queue = Queue::fifo("behind").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = fifo("behind").await;
     let proxy = Proxy::start(|asked| match &*asked.action {
         "DeleteMessageBatch" => refuse_all(asked, "InternalError", false),
         _ => Act::Pass,
@@ -94,7 +91,7 @@ async fn a_follower_is_called_only_when_its_predecessor_is_deleted() {
     for n in 0..2 {
         queue.send_to_group("g", &format!("g:{n}")).await;
     }
-    let connector = Setup::new(&gateway).with("endpoint_url", &proxy.url).start().await;
+    let connector = Setup::new(&gateway).through(&proxy).start().await;
     connector.wait_until_unready("deletes").await;
     connector
         .wait_for("several deletes to fail", async || proxy.asked("DeleteMessageBatch").len() > 4)
@@ -110,19 +107,11 @@ async fn a_follower_is_called_only_when_its_predecessor_is_deleted() {
 
 #[tokio::test]
 async fn behind_a_void_receipt_the_group_goes_back() {
-    let queue = Queue::fifo("voided").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = fifo("voided").await;
     let gate = Gate::closed();
     gateway.fault("f", Fault::gate(&gate).times(1));
-    let mut refused = false;
-    let proxy = Proxy::start(move |asked| {
-        if asked.action == "DeleteMessageBatch" && !std::mem::replace(&mut refused, true) {
-            return refuse_all(asked, "ReceiptHandleIsInvalid", true);
-        }
-        Act::Pass
-    })
-    .await;
-    let setup = Setup::new(&gateway).with("endpoint_url", &proxy.url);
+    let proxy = first_delete_is_void().await;
+    let setup = Setup::new(&gateway).through(&proxy);
     for n in 0..3 {
         queue.send_to_group("g", &format!("g:{n}")).await;
     }

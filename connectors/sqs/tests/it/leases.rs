@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use dev_gateway::{Fault, Gate};
 
-use crate::proxy::{Act, Proxy, refuse_all};
-use crate::support::{Queue, Setup, gateway};
+use crate::proxy::{Act, Proxy, error, refuse_all};
+use crate::support::{Setup, standard};
 
 #[tokio::test]
 async fn a_function_slower_than_the_lease_is_called_once() {
-    let queue = Queue::standard("slow").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("slow").await;
     gateway.fault("f", Fault::slow(Duration::from_secs(6)));
     let connector = Setup::new(&gateway).with("visibility_timeout", "2s").ready().await;
     queue.send("slow").await;
@@ -22,8 +21,7 @@ async fn a_function_slower_than_the_lease_is_called_once() {
 
 #[tokio::test]
 async fn what_a_killed_process_had_is_called_by_the_next() {
-    let queue = Queue::standard("killed").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("killed").await;
     let gate = Gate::closed();
     gateway.fault("f", Fault::gate(&gate));
     let setup = Setup::new(&gateway).with("visibility_timeout", "2s");
@@ -47,8 +45,7 @@ async fn what_a_killed_process_had_is_called_by_the_next() {
 
 #[tokio::test]
 async fn nothing_is_called_on_a_lease_that_was_refused() {
-    let queue = Queue::standard("refused").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("refused").await;
     let gate = Gate::closed();
     gateway.fault("f", Fault::gate(&gate));
     let proxy = Proxy::start(|asked| match &*asked.action {
@@ -57,7 +54,7 @@ async fn nothing_is_called_on_a_lease_that_was_refused() {
     })
     .await;
     let connector = Setup::new(&gateway)
-        .with("endpoint_url", &proxy.url)
+        .through(&proxy)
         .with("function_concurrency", "1")
         .with("max_messages", "1")
         .with("visibility_timeout", "4s")
@@ -82,11 +79,31 @@ async fn nothing_is_called_on_a_lease_that_was_refused() {
 }
 
 #[tokio::test]
+async fn leases_that_may_not_be_changed_are_told() {
+    let (queue, gateway) = standard("denied").await;
+    let gate = Gate::closed();
+    gateway.fault("f", Fault::gate(&gate));
+    let proxy = Proxy::start(|asked| match &*asked.action {
+        "ChangeMessageVisibilityBatch" => error("AccessDenied", "no such permission"),
+        _ => Act::Pass,
+    })
+    .await;
+    let setup = Setup::new(&gateway).through(&proxy).with("visibility_timeout", "4s");
+    let connector = setup.ready().await;
+    queue.send("x").await;
+    connector.wait_until_unready("leases: AccessDenied: no such permission").await;
+    gate.open();
+    queue.wait_until_empty().await;
+    // Nothing is lent any more, so nothing is wrong.
+    connector.wait_until_ready().await;
+    connector.stop().await;
+}
+
+#[tokio::test]
 async fn the_queue_can_say_how_long_it_lends() {
-    let queue = Queue::standard("own").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("own").await;
     let proxy = Proxy::start(|_| Act::Pass).await;
-    let setup = Setup::new(&gateway).with("endpoint_url", &proxy.url);
+    let setup = Setup::new(&gateway).through(&proxy);
     let connector = setup.flag("-visibility-timeout=queue").flag("-max-messages=3").ready().await;
     queue.send("x").await;
     queue.wait_until_empty().await;

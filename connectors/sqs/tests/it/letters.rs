@@ -5,12 +5,12 @@ use aws_sdk_sqs::types::MessageAttributeValue;
 use dev_gateway::Fault;
 
 use crate::proxy::{Act, Proxy, error};
-use crate::support::{Queue, Setup, gateway, text};
+use crate::support::{Queue, Setup, fifo, standard, text};
 
 #[tokio::test]
 async fn an_exhausted_message_goes_to_the_dead_letter_queue_with_all_it_had() {
-    let (queue, dead) = (Queue::standard("letters").await, Queue::standard("dead").await);
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("letters").await;
+    let dead = Queue::standard("dead").await;
     gateway.fault("f", Fault::status(500).body("broken"));
     let connector = Setup::new(&gateway)
         .with("dead_letter", &format!("queue:{}", dead.name))
@@ -54,8 +54,8 @@ async fn an_exhausted_message_goes_to_the_dead_letter_queue_with_all_it_had() {
 
 #[tokio::test]
 async fn a_refused_message_is_stored_at_once() {
-    let (queue, dead) = (Queue::standard("refused").await, Queue::standard("dead").await);
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("refused").await;
+    let dead = Queue::standard("dead").await;
     gateway.fault("f", Fault::status(400));
     let setup = Setup::new(&gateway).with("dead_letter", &format!("queue:{}", dead.url));
     let connector = setup.ready().await;
@@ -70,9 +70,9 @@ async fn a_refused_message_is_stored_at_once() {
 
 #[tokio::test]
 async fn a_redrive_policy_bounds_the_calls_and_names_the_place() {
-    let (queue, dead) = (Queue::standard("redrive").await, Queue::standard("dead").await);
+    let (queue, gateway) = standard("redrive").await;
+    let dead = Queue::standard("dead").await;
     queue.redrive(&dead.name, 3).await;
-    let gateway = gateway("f", &queue.name).await;
     gateway.fault("f", Fault::status(503));
     let connector = Setup::new(&gateway).ready().await;
     queue.send("thrice").await;
@@ -87,16 +87,16 @@ async fn a_redrive_policy_bounds_the_calls_and_names_the_place() {
 
 #[tokio::test]
 async fn where_we_may_not_send_the_queue_moves_the_message_itself() {
-    let (queue, dead) = (Queue::standard("moved").await, Queue::standard("dead").await);
+    let (queue, gateway) = standard("moved").await;
+    let dead = Queue::standard("dead").await;
     queue.redrive(&dead.name, 2).await;
-    let gateway = gateway("f", &queue.name).await;
     gateway.fault("f", Fault::status(503));
     let proxy = Proxy::start(|asked| match &*asked.action {
         "SendMessage" => error("AccessDenied", "no sqs:SendMessage"),
         _ => Act::Pass,
     })
     .await;
-    let setup = Setup::new(&gateway).with("endpoint_url", &proxy.url);
+    let setup = Setup::new(&gateway).through(&proxy);
     let connector = setup.ready().await;
     queue.send("twice").await;
     let letter = dead.receive().await;
@@ -110,8 +110,8 @@ async fn where_we_may_not_send_the_queue_moves_the_message_itself() {
 
 #[tokio::test]
 async fn letters_of_a_fifo_queue_keep_their_group() {
-    let (queue, dead) = (Queue::fifo("ordered").await, Queue::fifo("dead").await);
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = fifo("ordered").await;
+    let dead = Queue::fifo("dead").await;
     gateway.fault("f", Fault::status(400));
     let setup = Setup::new(&gateway).with("dead_letter", &format!("queue:{}", dead.name));
     let connector = setup.ready().await;

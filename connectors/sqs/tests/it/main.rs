@@ -7,12 +7,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod chaos;
+mod credentials;
 mod delivery;
 mod fifo;
 mod leases;
 mod letters;
+mod metadata;
 mod outages;
 mod proxy;
 mod queues;
+mod receivers;
 mod replicas;
 mod support;
+mod topics;

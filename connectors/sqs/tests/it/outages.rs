@@ -1,38 +1,55 @@
-//! The service away, credentials refused, the platform down.
+//! The service away or overloaded, the platform down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dev_gateway::{Fault, HealthFault};
 
 use crate::proxy::{Act, Proxy, error};
-use crate::support::{Queue, Setup, gateway};
+use crate::support::{Setup, folder, standard};
 
 #[tokio::test]
-async fn a_service_that_is_away_at_first_is_waited_for() {
-    let queue = Queue::standard("away").await;
-    let gateway = gateway("f", &queue.name).await;
-    // Where nobody listens yet.
+async fn it_may_start_long_before_the_service_and_the_gateway() {
+    let (queue, gateway) = standard("early").await;
+    let directory = folder("hosts");
+    let hosts = directory.join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
+    // Where nobody listens yet, by a name that nobody knows yet.
     let proxy = Proxy::start(|_| Act::Pass).await;
-    let url = proxy.url.clone();
+    let address = proxy.url.trim_start_matches("http://").to_owned();
     proxy.stop().await;
-    let setup = Setup::new(&gateway).with("endpoint_url", &url).with("topics", &queue.name);
-    let connector = setup.start().await;
+    gateway.stop().await;
+    let connector = Setup::new(&gateway)
+        .with("endpoint_url", &format!("http://{}", address.replace("127.0.0.1", "the-service")))
+        .with("topics", &queue.name)
+        .hosts(&hosts)
+        .start()
+        .await;
+    // Which says: for a minute now.
+    connector.wait_for_log_within(Duration::from_secs(120), "still not well").await;
+    gateway.restart().await.unwrap();
     connector.wait_until_unready(&format!("queue {}", queue.name)).await;
+    // In place: the file is mounted.
+    std::fs::write(&hosts, "127.0.0.1 localhost the-service\n").unwrap();
+    let _proxy = Proxy::at(&address, |_| Act::Pass).await;
     queue.send("late").await;
-    let _proxy = Proxy::at(url.trim_start_matches("http://"), |_| Act::Pass).await;
     queue.wait_until_empty().await;
     connector.wait_until_ready().await;
     assert_eq!(gateway.ledger().calls().len(), 1);
+    let log = connector.log();
+    let lines_of = |part: &str| log.lines().filter(|line| line.contains(part)).count();
+    // The gateway and the queue each went once and came once; a reason may change in between.
+    assert!(lines_of("not well") + lines_of("well again") <= 7, "{log}");
+    assert!(log.lines().count() <= 16, "{log}");
     connector.stop().await;
 }
 
 #[tokio::test]
 async fn a_service_that_goes_away_costs_no_call() {
-    let queue = Queue::standard("gone").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("gone").await;
     let proxy = Proxy::start(|_| Act::Pass).await;
-    let setup = Setup::new(&gateway).with("endpoint_url", &proxy.url);
+    let setup = Setup::new(&gateway).through(&proxy);
     let connector = setup.with("topics", &queue.name).ready().await;
     // Deletes and receives fail, as does everything else.
     proxy.script(|asked| if asked.action == "ReceiveMessage" { Act::Pass } else { Act::Close });
@@ -48,79 +65,34 @@ async fn a_service_that_goes_away_costs_no_call() {
 }
 
 #[tokio::test]
-async fn expired_credentials_are_looked_for_again() {
-    let queue = Queue::standard("expired").await;
-    let gateway = gateway("f", &queue.name).await;
-    let directory = std::env::temp_dir().join(crate::support::unique("credentials"));
-    std::fs::create_dir_all(&directory).unwrap();
-    let file = directory.join("aws-sqs-credentials");
-    let write = |key: &str| {
-        let text =
-            format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n");
-        std::fs::write(&file, text).unwrap();
-    };
-    write("expired");
-    let proxy = Proxy::start(|asked| match asked.credential.contains("Credential=expired/") {
-        true => {
-            error("ExpiredTokenException", "The security token included in the request is expired")
-        }
-        false => Act::Pass,
+async fn throttling_is_waited_out() {
+    let (queue, gateway) = standard("throttled").await;
+    let proxy = Proxy::start(|asked| match &*asked.action {
+        "ReceiveMessage" => error("RequestThrottled", "Request is throttled."),
+        _ => Act::Pass,
     })
     .await;
-    let connector = Setup::new(&gateway)
-        .with("endpoint_url", &proxy.url)
-        .with("topics", &queue.name)
-        .without("AWS_ACCESS_KEY_ID")
-        .without("AWS_SECRET_ACCESS_KEY")
-        .with("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap())
-        .start()
-        .await;
-    connector.wait_until_unready("ExpiredToken").await;
-    write("good");
-    connector.wait_until_ready().await;
-    queue.send("x").await;
-    queue.wait_until_empty().await;
-    // They expire while a call runs: its delete is made with the next ones.
-    proxy.script(|asked| match asked.credential.contains("Credential=good/") {
-        true => {
-            error("ExpiredTokenException", "The security token included in the request is expired")
-        }
-        false => Act::Pass,
+    let setup = Setup::new(&gateway).through(&proxy).with("topics", &queue.name);
+    let connector = setup.start().await;
+    connector.wait_until_unready("RequestThrottled: Request is throttled.").await;
+    queue.send_all((0..20).map(|n| n.to_string())).await;
+    // Everything but receiving now: deletes are delayed, and nothing is called twice.
+    proxy.script(|asked| match &*asked.action {
+        "DeleteMessageBatch" => error("RequestThrottled", "Request is throttled."),
+        _ => Act::Pass,
     });
-    connector.wait_until_unready("ExpiredToken").await;
-    write("better");
-    connector.wait_until_ready().await;
-    queue.send("y").await;
+    gateway.ledger().wait_for("the calls", |calls| calls.well().count() == 20).await;
+    connector.wait_until_unready("deletes").await;
+    proxy.script(|_| Act::Pass);
     queue.wait_until_empty().await;
-    assert_eq!(gateway.ledger().calls().len(), 2);
-    connector.stop().await;
-    std::fs::remove_dir_all(directory).unwrap();
-}
-
-#[tokio::test]
-async fn missing_credentials_are_named_and_waited_for() {
-    let queue = Queue::standard("missing").await;
-    let gateway = gateway("f", &queue.name).await;
-    let file = std::env::temp_dir().join(crate::support::unique("credentials"));
-    let connector = Setup::new(&gateway)
-        .without("AWS_ACCESS_KEY_ID")
-        .without("AWS_SECRET_ACCESS_KEY")
-        .with("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap())
-        .start()
-        .await;
-    connector.wait_until_unready("no credentials").await;
-    std::fs::write(&file, "[default]\naws_access_key_id = a\naws_secret_access_key = b\n").unwrap();
     connector.wait_until_ready().await;
-    queue.send("x").await;
-    queue.wait_until_empty().await;
+    assert_eq!(gateway.ledger().calls().len(), 20);
     connector.stop().await;
-    std::fs::remove_file(file).unwrap();
 }
 
 #[tokio::test]
 async fn nothing_new_is_received_while_the_platform_is_down() {
-    let queue = Queue::standard("platform").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("platform").await;
     let receives = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&receives);
     let proxy = Proxy::start(move |asked| {
@@ -130,7 +102,7 @@ async fn nothing_new_is_received_while_the_platform_is_down() {
         Act::Pass
     })
     .await;
-    let setup = Setup::new(&gateway).with("endpoint_url", &proxy.url).with("max_messages", "1");
+    let setup = Setup::new(&gateway).through(&proxy).with("max_messages", "1");
     let connector = setup.with("function_concurrency", "1").ready().await;
     gateway.platform(|platform| {
         platform.calls = Some(Fault::empty_502());

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::support::{broker, http};
+use crate::support::{broker, http, serve};
 
 /// One request, as the proxy saw it.
 #[derive(Debug, Clone)]
@@ -39,7 +38,7 @@ type Script = Box<dyn FnMut(&Asked) -> Act + Send>;
 pub(crate) struct Proxy {
     pub(crate) url: String,
     shared: Arc<Shared>,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<Infallible>,
 }
 
 struct Shared {
@@ -69,7 +68,9 @@ impl Proxy {
             asked: Mutex::default(),
             client: http(),
         });
-        let serving = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        let answering = Arc::clone(&shared);
+        let serving =
+            tokio::spawn(serve(listener, move |request| answer(request, Arc::clone(&answering))));
         Self { url, shared, serving }
     }
 
@@ -90,6 +91,29 @@ impl Proxy {
     }
 }
 
+/// A service that finds the receipts of the first delete void.
+pub(crate) async fn first_delete_is_void() -> Proxy {
+    let mut refused = false;
+    Proxy::start(move |asked| {
+        if asked.action == "DeleteMessageBatch" && !std::mem::replace(&mut refused, true) {
+            return refuse_all(asked, "ReceiptHandleIsInvalid", true);
+        }
+        Act::Pass
+    })
+    .await
+}
+
+/// A service for whom one access key has expired.
+pub(crate) fn expired(key: &'static str) -> impl FnMut(&Asked) -> Act + Send + 'static {
+    let signed = format!("Credential={key}/");
+    move |asked| match asked.credential.contains(&signed) {
+        true => {
+            error("ExpiredTokenException", "The security token included in the request is expired")
+        }
+        false => Act::Pass,
+    }
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.serving.abort();
@@ -101,6 +125,13 @@ pub(crate) fn error(code: &str, message: &str) -> Act {
     Act::Answer(400, json!({ "__type": format!("com.amazonaws.sqs#{code}"), "message": message }))
 }
 
+/// An answer to a batch that accepts every entry.
+pub(crate) fn accept_all(asked: &Asked) -> Act {
+    let entries = asked.body["Entries"].as_array().unwrap();
+    let done: Vec<Value> = entries.iter().map(|entry| json!({ "Id": entry["Id"] })).collect();
+    Act::Answer(200, json!({ "Successful": done, "Failed": [] }))
+}
+
 /// An answer to a batch that refuses every entry.
 pub(crate) fn refuse_all(asked: &Asked, code: &str, sender_fault: bool) -> Act {
     let entries = asked.body["Entries"].as_array().unwrap();
@@ -109,23 +140,6 @@ pub(crate) fn refuse_all(asked: &Asked, code: &str, sender_fault: bool) -> Act {
         .map(|entry| json!({ "Id": entry["Id"], "Code": code, "SenderFault": sender_fault, "Message": "refused" }))
         .collect();
     Act::Answer(200, json!({ "Successful": [], "Failed": failed }))
-}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let service =
-                hyper::service::service_fn(move |request| answer(request, Arc::clone(&shared)));
-            // A closed connection is what some tests want.
-            drop(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await,
-            );
-        });
-    }
 }
 
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use dev_gateway::Function;
 
-use crate::support::{Queue, Setup, broker, gateway, unique};
+use crate::support::{Queue, Setup, broker, gateway, standard, unique};
 
 #[tokio::test]
 async fn a_queue_is_known_by_name_url_and_arn() {
@@ -25,8 +25,7 @@ async fn a_queue_is_known_by_name_url_and_arn() {
 
 #[tokio::test]
 async fn the_url_alone_leads_to_a_server_that_is_not_aws() {
-    let queue = Queue::standard("bare").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("bare").await;
     let url = format!("{}/000000000000/{}", broker(), queue.name);
     let setup = Setup::new(&gateway).without("endpoint_url").without("AWS_REGION");
     let connector = setup.flag(&format!("--queue-url={url}")).ready().await;
@@ -38,8 +37,8 @@ async fn the_url_alone_leads_to_a_server_that_is_not_aws() {
 
 #[tokio::test]
 async fn a_function_deployed_later_brings_its_queue() {
-    let (first, later) = (Queue::standard("first").await, Queue::standard("later").await);
-    let gateway = gateway("f", &first.name).await;
+    let (_, gateway) = standard("first").await;
+    let later = Queue::standard("later").await;
     let connector = Setup::new(&gateway).ready().await;
     later.send("waits").await;
     gateway.deploy(Function::named("g").topic(&format!("sqs:{}", later.name)));
@@ -71,8 +70,8 @@ async fn messages_stay_in_a_queue_that_nobody_is_mapped_to() {
 
 #[tokio::test]
 async fn an_unknown_queue_is_waited_for_beside_one_that_works() {
-    let (known, name) = (Queue::standard("known").await, unique("unknown"));
-    let gateway = gateway("f", &known.name).await;
+    let (known, gateway) = standard("known").await;
+    let name = unique("unknown");
     gateway.deploy(Function::named("g").topic(&name));
     let setup = Setup::new(&gateway).with("queue_url", &format!("{},{name},https://", known.name));
     let connector = setup.start().await;
@@ -89,8 +88,7 @@ async fn an_unknown_queue_is_waited_for_beside_one_that_works() {
 
 #[tokio::test]
 async fn a_wish_for_what_is_no_queue_harms_nothing() {
-    let queue = Queue::standard("real").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("real").await;
     let foreign = unique("a-kafka-topic");
     gateway.deploy(Function::named("g").topic(&format!("orders.*,{foreign},kafka:x")));
     let connector = Setup::new(&gateway).ready().await;
@@ -104,8 +102,7 @@ async fn a_wish_for_what_is_no_queue_harms_nothing() {
 
 #[tokio::test]
 async fn a_queue_that_was_deleted_is_found_again() {
-    let queue = Queue::standard("deleted").await;
-    let gateway = gateway("f", &queue.name).await;
+    let (queue, gateway) = standard("deleted").await;
     let setup = Setup::new(&gateway).with("topics", &queue.name);
     let connector = setup.ready().await;
     queue.delete_queue().await;

@@ -1,11 +1,15 @@
 //! Several connectors at one queue, and several functions of one.
 
+#![allow(clippy::print_stdout, reason = "who had how much is worth seeing")]
+
 use std::collections::HashMap;
 use std::time::Duration;
 
-use dev_gateway::{Fault, Function};
+use dev_gateway::{DevGateway, Fault, Function, Gate};
 
-use crate::support::{PATIENCE, Queue, Setup, gateway};
+use crate::support::{Queue, Setup, fifo, gateway, standard};
+
+const LONG: Duration = Duration::from_secs(300);
 
 #[tokio::test]
 async fn of_two_functions_the_good_one_is_called_once() {
@@ -31,35 +35,78 @@ async fn of_two_functions_the_good_one_is_called_once() {
     other.stop().await;
 }
 
-#[tokio::test]
-async fn three_replicas_share_a_queue_and_two_go_on() {
-    const MESSAGES: usize = 1_500;
-    let queue = Queue::standard("shared").await;
-    let gateway = gateway("f", &queue.name).await;
+/// Of the whole size in `make prove-sqs`.
+const MESSAGES: usize = 10_000;
+const FEWER: usize = 1_500;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_share_a_standard_queue_and_two_go_on() {
+    share(standard("shared").await, None, FEWER).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_share_a_fifo_queue_and_two_go_on() {
+    share(fifo("shared").await, Some(GROUPS), FEWER).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn three_replicas_share_a_standard_queue_at_full_size() {
+    share(standard("shared").await, None, MESSAGES).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn three_replicas_share_a_fifo_queue_at_full_size() {
+    share(fifo("shared").await, Some(GROUPS), MESSAGES).await;
+}
+
+/// More than the three can call at a time.
+const GROUPS: usize = 100;
+/// How many calls of a function run at a time unless somebody says otherwise.
+const CONCURRENCY: usize = 10;
+
+async fn share((queue, gateway): (Queue, DevGateway), groups: Option<usize>, messages: usize) {
     gateway.fault("f", Fault::slow(Duration::from_millis(20)));
     let setup = Setup::new(&gateway);
     let replicas = [setup.ready().await, setup.ready().await, setup.ready().await];
-    queue.send_all((0..MESSAGES).map(|n| n.to_string())).await;
-    queue.wait_until_empty().await;
-    let mut each: HashMap<String, u32> = HashMap::new();
+    queue.fill(0..messages, groups).await;
+    queue.wait_until_empty_within(LONG).await;
+    let each = calls_of_each(&gateway);
+    assert_eq!(each.len(), messages);
+    let again: Vec<_> = each.iter().filter(|(_, calls)| **calls > 1).collect();
+    assert!(again.is_empty(), "no fault, no duplicate: {again:?}");
+    let mut shares = Vec::new();
+    for replica in &replicas {
+        shares.push(replica.came("delivered").await);
+    }
+    println!("{messages} messages, groups: {groups:?}; each replica had {shares:?}");
+    assert!(shares.iter().all(|share| share * 5 >= messages as u64), "{shares:?}");
+
+    // One is killed while each of the three runs all the calls it may.
+    gateway.ledger().forget();
+    let gate = Gate::closed();
+    gateway.fault("f", Fault::gate(&gate));
+    let more = messages / 5;
+    queue.fill(messages..messages + more, groups).await;
+    gate.wait_for_waiting(3 * CONCURRENCY).await;
+    let [killed, one, other] = replicas;
+    killed.kill().await;
+    gate.open();
+    queue.wait_until_empty_within(LONG).await;
+    let each = calls_of_each(&gateway);
+    assert_eq!(each.len(), more, "the others finished");
+    let repeated: u32 = each.values().map(|calls| calls - 1).sum();
+    assert!(repeated as usize <= 2 * CONCURRENCY, "{repeated}: more than the killed one had");
+    one.stop().await;
+    other.stop().await;
+}
+
+/// How often each message was called, by its body.
+fn calls_of_each(gateway: &DevGateway) -> HashMap<String, u32> {
+    let mut each = HashMap::new();
     for call in gateway.ledger().calls() {
         *each.entry(call.text()).or_default() += 1;
     }
-    assert_eq!(each.len(), MESSAGES);
-    assert!(each.values().all(|calls| *calls == 1), "no fault, no duplicate");
-    for replica in &replicas {
-        let delivered = replica.came("delivered").await;
-        assert!(delivered >= MESSAGES as u64 / 5, "one had only {delivered}");
-    }
-
-    let [killed, one, other] = replicas;
-    killed.kill().await;
-    gateway.ledger().forget();
-    queue.send_all((0..100).map(|n| format!("again {n}"))).await;
-    gateway
-        .ledger()
-        .wait_for_within(PATIENCE, "the others to finish", |calls| calls.well().count() >= 100)
-        .await;
-    one.stop().await;
-    other.stop().await;
+    each
 }

@@ -1,9 +1,12 @@
-//! What the Kafka connector costs, beside a bare HTTP client in the same run: run it by `make bench`.
+//! What connectors cost, beside a bare HTTP client in the same run: run it by `make bench`. Kafka is here, and what
+//! measures; SQS in a file of its own.
 //!
 //! Figures depend on the machine and on what else it does; only ratios within one run mean something. So nothing is
 //! asserted, everything is printed.
 
 #![allow(clippy::print_stdout, reason = "its output is its result")]
+
+mod sqs;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -62,7 +65,7 @@ async fn cost() {
 
     // Built before anything is timed.
     binary("kafka").await;
-    let before = oha(&gateway, &topic).await;
+    let before = oha(&gateway, &headers(&topic)).await;
     let calls = gateway.begun().await;
     let started = Instant::now();
     let connector = launch(&broker, &gateway).start().await;
@@ -80,7 +83,7 @@ async fn cost() {
     let client = process::cpu_of_threads(connector.pid(), "rdk:");
     let peak = process::peak_resident(connector.pid()).expect("it runs");
     connector.end().await;
-    let after = oha(&gateway, &topic).await;
+    let after = oha(&gateway, &headers(&topic)).await;
     gateway.end().await;
 
     let bare = f64::midpoint(before, after);
@@ -177,10 +180,9 @@ async fn reach(gateway: &Gateway, calls: u64) -> u64 {
     }
 }
 
-/// Processor time of one call by `oha`, in microseconds.
-async fn oha(gateway: &Gateway, topic: &str) -> f64 {
-    let program = std::env::var_os("OHA").map(PathBuf::from).expect("OHA says where `oha` is");
-    let headers = [
+/// The headers of a call by the connector.
+fn headers(topic: &str) -> Vec<String> {
+    let fixed = [
         "Content-Type: application/octet-stream",
         "X-Connector: kafka-connector",
         "X-Event-Attempt: 1",
@@ -190,17 +192,18 @@ async fn oha(gateway: &Gateway, topic: &str) -> f64 {
         "X-Kafka-Timestamp: 1760000000000",
         "User-Agent: tributary-kafka-connector/0.1.0",
     ];
+    let own = [format!("X-Topic: {topic}"), format!("X-Event-Id: kafka:{topic}/3@120761")];
+    fixed.map(str::to_owned).into_iter().chain(own).collect()
+}
+
+/// Processor time of one call by `oha`, in microseconds.
+async fn oha(gateway: &Gateway, headers: &[String]) -> f64 {
+    let program = std::env::var_os("OHA").map(PathBuf::from).expect("OHA says where `oha` is");
     let mut command = Command::new(program);
     command
         .args(["-n", &EVENTS.to_string(), "-c", &RUNNING.to_string(), "-m", "POST", "--no-tui"])
         .args(["-d", &"x".repeat(PAYLOAD)])
-        .args([
-            "-H",
-            &format!("X-Topic: {topic}"),
-            "-H",
-            &format!("X-Event-Id: kafka:{topic}/3@120761"),
-        ])
-        .args(headers.iter().flat_map(|header| ["-H", header]))
+        .args(headers.iter().flat_map(|header| ["-H", header.as_str()]))
         .arg(format!("{}/function/work.openfaas-fn", gateway.url()))
         .current_dir(root())
         .stdin(Stdio::null())
