@@ -61,6 +61,11 @@ test-unit: need ## Run the tests that need no broker
 prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions (about ten minutes)
 	@$(DEV) TEST_RELEASED_BINARIES=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
 
+.PHONY: prove-nats
+prove-nats: need ## The same for NATS: JetStream under every fault, replicas of both kinds, losses of core NATS (about five minutes)
+	env -u OPENSSL_NO_VENDOR cargo build --locked --release -p nats-connector
+	@$(DEV) TEST_RELEASED_BINARIES=1 cargo test --locked -p nats-connector --test nats -- --ignored --nocapture --test-threads 1 full_size
+
 .PHONY: demo
 demo: need ## Watch functions called on their schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh

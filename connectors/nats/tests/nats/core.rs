@@ -117,25 +117,6 @@ async fn overlapping_subscriptions_deliver_once() {
 }
 
 #[tokio::test]
-async fn the_same_message_goes_to_one_of_two_replicas() {
-    let mut server = Server::start().await;
-    let gateway = gateway([Function::named("f").topic("work.>").echo()]).await;
-    let one = Connector::ready(&server, &gateway, &[]).await;
-    let two = Connector::ready(&server, &gateway, &[]).await;
-    one.until_logged("subscribed").await;
-    two.until_logged("subscribed").await;
-    let client = server.client().await;
-    for n in 0..400 {
-        client.publish(format!("work.{n}"), n.to_string().into()).await.unwrap();
-    }
-    gateway.ledger().wait_for("every call", |calls| calls.of("f").count() >= 400).await;
-    let received = async |of: &Connector| of.metric("tributary_events_received_total").await;
-    let shares = (received(&one).await, received(&two).await);
-    assert_eq!(shares.0 + shares.1, 400);
-    assert!(shares.0.min(shares.1) >= 80, "{shares:?}");
-}
-
-#[tokio::test]
 async fn what_is_subscribed_to_follows_the_annotations() {
     let mut server = Server::start().await;
     let gateway = gateway([Function::named("first").topic("a").echo()]).await;

@@ -7,5 +7,6 @@ mod chaos;
 mod core;
 mod faults;
 mod jetstream;
+mod replicas;
 mod security;
 mod support;

@@ -64,6 +64,17 @@ pub(crate) fn directory() -> PathBuf {
     directory
 }
 
+/// The connector's binary: the one that was built with this test, or, for proofs and figures, the
+/// one that is shipped, which has to be built beforehand.
+fn connector() -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_nats-connector"));
+    if std::env::var_os("TEST_RELEASED_BINARIES").is_none() {
+        return built.to_owned();
+    }
+    let target = built.ancestors().nth(2).unwrap();
+    target.join("release").join(built.file_name().unwrap())
+}
+
 /// The server's binary, fetched once.
 fn binary() -> PathBuf {
     static FETCH: Once = Once::new();
@@ -172,10 +183,20 @@ impl Server {
         child.kill().await.unwrap();
     }
 
-    /// Reads its configuration again.
+    /// Ends it in good order.
+    pub(crate) async fn stop(&mut self) {
+        self.signal("-TERM").await;
+        self.child.take().unwrap().wait().await.unwrap();
+    }
+
+    /// Makes it read its configuration again.
     pub(crate) async fn reload(&self) {
+        self.signal("-HUP").await;
+    }
+
+    async fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().unwrap();
-        let told = Command::new("kill").args(["-HUP", &pid.to_string()]).status().await.unwrap();
+        let told = Command::new("kill").args([signal, &pid.to_string()]).status().await.unwrap();
         assert!(told.success());
     }
 
@@ -287,7 +308,7 @@ impl Connector {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let port = free_port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nats-connector"));
+        let mut command = Command::new(connector());
         command
             .env_clear()
             .env("broker_host", servers)
