@@ -21,9 +21,13 @@ mod lane;
 mod letters;
 mod message;
 mod meters;
+mod proof;
 mod pull;
+mod refusals;
+mod seldom;
 mod settle;
 mod skipped;
+mod stored;
 mod subject;
 
 pub use config::NatsConfig;

@@ -242,6 +242,7 @@ async fn every_body_and_header_of_a_stream_arrives_as_it_was_sent() {
     let connector = Connector::ready(&server, &gateway, &[("stream", "S")]).await;
     server.publish("s.empty", "").await;
     server.publish("s.binary", bytes::Bytes::from_static(b"\0\r\n\xff")).await;
+    server.publish("s.quarter", vec![0xfe; 256 * 1024]).await;
     // Larger than what is taken for typical, beside many small ones.
     for n in 0..40 {
         server.publish("s.small", n.to_string()).await;
@@ -255,18 +256,19 @@ async fn every_body_and_header_of_a_stream_arrives_as_it_was_sent() {
     headers.append("Trace", "a");
     headers.insert("Sequence", "posing");
     context.publish_with_headers("s.headers", headers, "h".into()).await.unwrap().await.unwrap();
-    gateway.ledger().wait_for("every call", |calls| calls.of("f").count() == 47).await;
+    gateway.ledger().wait_for("every call", |calls| calls.of("f").count() == 48).await;
     let calls = gateway.ledger().calls();
     let of =
         |topic: &'static str| calls.iter().filter(move |call| call.topic.as_deref() == Some(topic));
     assert_eq!(of("s.empty").next().unwrap().body_length, 0);
     assert_eq!(of("s.binary").next().unwrap().body.as_deref(), Some(&b"\0\r\n\xff"[..]));
+    assert_eq!(of("s.quarter").next().unwrap().body_length, 256 * 1024);
     assert!(of("s.large").all(|call| call.body_length == 1_000_000));
     assert_eq!(of("s.large").count(), 4);
     let with = of("s.headers").next().unwrap();
     assert_eq!(with.headers.get_all("x-nats-trace").collect::<Vec<_>>(), ["b", "a"]);
     assert_eq!(with.header("x-nats-header-sequence"), Some("posing"));
-    assert_eq!(with.header("x-nats-sequence"), Some("47"));
+    assert_eq!(with.header("x-nats-sequence"), Some("48"));
     connector.balanced().await;
 }
 
