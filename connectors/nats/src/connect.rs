@@ -39,8 +39,8 @@ pub(crate) struct Link {
     pub(crate) refusals: Refusals,
     /// What the server complained of, word for word.
     pub(crate) complaints: mpsc::Receiver<String>,
-    /// One for each message that the library had no room for.
-    pub(crate) overflows: watch::Receiver<u64>,
+    /// Changes when the library had no room for messages.
+    pub(crate) overflows: watch::Receiver<()>,
 }
 
 /// Whether the connection is there. Cheap to clone.
@@ -103,7 +103,7 @@ pub(crate) async fn connect(
 ) -> Result<Link, SourceError> {
     let (tell_state, state) = watch::channel(State { up: true, number: 0 });
     let (complain, complaints) = mpsc::channel(REPORTS);
-    let (overflow, overflows) = watch::channel(0);
+    let (overflow, overflows) = watch::channel(());
     let refusals = Refusals::default();
     let reports = Arc::new(Reports {
         intake,
@@ -190,7 +190,7 @@ struct Reports {
     state: watch::Sender<State>,
     refusals: Refusals,
     complain: mpsc::Sender<String>,
-    overflow: watch::Sender<u64>,
+    overflow: watch::Sender<()>,
 }
 
 impl Reports {
@@ -215,7 +215,7 @@ impl Reports {
             // One for each attempt; the condition logs a reason once.
             Event::ClientError(error) if !self.state.borrow().up => self.lost(&error.to_string()),
             Event::SlowConsumer(_) | Event::ServerError(ServerError::SlowConsumer(_)) => {
-                self.overflow.send_modify(|lost| *lost += 1);
+                drop(self.overflow.send(()));
             }
             Event::ServerError(error) => {
                 let what = error.to_string();

@@ -10,6 +10,7 @@
 //! an error in the way that NATS services do it: in the headers `Nats-Service-Error-Code` and
 //! `Nats-Service-Error`.
 
+mod overflow;
 mod subscription;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use crate::meters::{Lost, Meters};
 use crate::refusals::{Kind, Refusal};
 use crate::seldom::Seldom;
 use crate::subject::{Filter, reduce};
+use overflow::{Overflow, Taken};
 use subscription::Subscription;
 
 /// All subscriptions of one connection.
@@ -41,8 +43,9 @@ pub(crate) struct Subscriptions {
     /// What the server refuses, and why.
     refused: BTreeMap<Filter, Refused>,
     tasks: JoinSet<Filter>,
-    overflowed: u64,
-    overflows: Seldom,
+    taken: Taken,
+    overflow: Overflow,
+    losses: Seldom,
     complaints: Seldom,
 }
 
@@ -55,16 +58,18 @@ struct Refused {
 
 impl Subscriptions {
     pub(crate) fn new(config: Arc<NatsConfig>, intake: Intake, link: Link) -> Self {
+        let taken = Taken::default();
         Self {
             meters: Meters::of(intake.metrics()),
+            overflow: Overflow::new(&link.client, taken.clone()),
+            taken,
             config,
             intake,
             link,
             open: BTreeMap::new(),
             refused: BTreeMap::new(),
             tasks: JoinSet::new(),
-            overflowed: 0,
-            overflows: Seldom::default(),
+            losses: Seldom::default(),
             complaints: Seldom::default(),
         }
     }
@@ -87,8 +92,12 @@ impl Subscriptions {
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
                 changed = self.link.overflows.changed() => {
                     if changed.is_err() { break }
-                    self.count_overflows();
+                    self.overflow.reported();
                 }
+                dropped = self.overflow.more() => if dropped > 0 {
+                    self.meters.lost(Lost::Full, dropped);
+                    tell_lost(&mut self.losses, "the connection's buffer", dropped);
+                },
             }
         }
         self.leave().await;
@@ -149,7 +158,8 @@ impl Subscriptions {
         let subscriber = self.link.client.queue_subscribe(subject, group).await;
         let subscriber = subscriber.map_err(|error| SourceError::Broken(error.to_string()))?;
         let (client, meters) = (self.link.client.clone(), Arc::clone(&self.meters));
-        let subscription = Subscription::new(filter.clone(), &self.intake, client, meters);
+        let subscription =
+            Subscription::new(filter.clone(), &self.intake, client, meters, self.taken.clone());
         let stop = CancellationToken::new();
         self.open.insert(filter.clone(), stop.clone());
         self.tasks.spawn(async move {
@@ -197,14 +207,6 @@ impl Subscriptions {
             Ok(_) => Ok(()),
             Err(error) => Err(SourceError::Broken(format!("a subscription failed: {error}"))),
         }
-    }
-
-    fn count_overflows(&mut self) {
-        let overflowed = *self.link.overflows.borrow_and_update();
-        let more = overflowed - self.overflowed;
-        self.overflowed = overflowed;
-        self.meters.lost(Lost::Full, more);
-        tell_lost(&mut self.overflows, "the connection's buffer", more);
     }
 
     /// Lets running calls end and sends their answers.

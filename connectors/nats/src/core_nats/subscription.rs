@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::overflow::Taken;
 use super::tell_lost;
 use crate::letters::Letters;
 use crate::message::passing;
@@ -28,6 +29,7 @@ pub(super) struct Subscription {
     lane: Lane,
     /// Where the answer is to go, if anywhere.
     pending: Pending<Option<Subject>, AnyOrder>,
+    taken: Taken,
     losses: Seldom,
     letters: Letters,
 }
@@ -38,6 +40,7 @@ impl Subscription {
         intake: &Intake,
         client: Client,
         meters: Arc<Meters>,
+        taken: Taken,
     ) -> Self {
         let window = NonZeroUsize::new(intake.config().lane_window);
         let lane = intake.lane(LaneOptions {
@@ -52,6 +55,7 @@ impl Subscription {
             meters,
             lane,
             pending: Pending::new(),
+            taken,
             losses: Seldom::default(),
             letters: Letters::new(intake),
         }
@@ -79,6 +83,7 @@ impl Subscription {
     }
 
     async fn take(&mut self, message: Message) {
+        self.taken.one();
         // A server's own notes. Subscriptions that overlap are one queue group to the server, which
         // gives a message to one of them only.
         let subject = message.subject.as_str();
