@@ -65,6 +65,11 @@ prove: need ## Prove at full size that nothing is lost: kills, outages, a second
 prove-sqs: need ## The same for SQS, standard and FIFO (about ten minutes)
 	@$(DEV) tests/run.sh --package sqs-connector --test it -- --ignored --nocapture --test-threads 1
 
+.PHONY: prove-nats
+prove-nats: need ## The same for NATS: JetStream under every fault, replicas of both kinds, losses of core NATS (about five minutes)
+	env -u OPENSSL_NO_VENDOR cargo build --locked --release -p nats-connector
+	@$(DEV) TEST_RELEASED_BINARIES=1 cargo test --locked -p nats-connector --test nats -- --ignored --nocapture --test-threads 1 full_size
+
 .PHONY: demo
 demo: need ## Watch functions called on their schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh

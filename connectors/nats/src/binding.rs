@@ -31,8 +31,6 @@ pub(crate) struct Terms {
     pub(crate) max_batch: Option<usize>,
     pub(crate) max_bytes: Option<usize>,
     pub(crate) max_expires: Option<Duration>,
-    /// When it was created, in nanoseconds since 1970.
-    pub(crate) created: i128,
 }
 
 impl Terms {
@@ -74,7 +72,6 @@ impl Terms {
             max_batch: limit(info.config.max_batch),
             max_bytes: limit(info.config.max_bytes),
             max_expires: Some(info.config.max_expires).filter(|it| !it.is_zero()),
-            created: info.created.unix_timestamp_nanos(),
         })
     }
 
@@ -82,6 +79,11 @@ impl Terms {
     pub(crate) fn extend_every(&self) -> Duration {
         let shortest = self.leases.iter().min().copied().unwrap_or(ACK_WAIT);
         (shortest / 2).max(Duration::from_millis(5))
+    }
+
+    /// After so long without a word from us a delivery is surely over.
+    pub(crate) fn longest_lease(&self) -> Duration {
+        self.leases.iter().max().copied().unwrap_or(ACK_WAIT)
     }
 
     /// The wait to release with, where a wait is wanted: not shorter than the schedule that the

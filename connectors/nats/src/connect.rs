@@ -2,25 +2,29 @@
 //!
 //! The library reconnects by itself and cannot be told not to, so it is watched: what it reports
 //! becomes the condition of the broker, and whoever must act on a new connection waits on
-//! [`Watched`]. The files that prove who we are are read for each connection, the library's own
-//! ones included, so a corrected file is used at the next attempt.
+//! [`Watched`], and whoever asks for something that may be refused on [`Refusals`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Auth, AuthError, Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{AuthError, Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use connector_core::Intake;
 use connector_core::log::Chain;
-use connector_core::secret::{Secret, SecretError, SecretFile};
 use connector_core::source::SourceError;
 use connector_core::supervisor::broker;
 use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{Credentials, NatsConfig};
+use crate::config::NatsConfig;
+use crate::proof::prove;
+use crate::refusals::Refusals;
 
 /// How long one attempt to connect may take, and one request to the server's own services.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often the server is pinged. After two pings without an answer the connection is given up: a
+/// server that hangs is noticed within half a minute.
+const PING: Duration = Duration::from_secs(10);
 
 /// The longest wait of the library between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -32,10 +36,11 @@ const REPORTS: usize = 1_024;
 pub(crate) struct Link {
     pub(crate) client: Client,
     pub(crate) watched: Watched,
-    /// What the server refused or complained of, word for word.
+    pub(crate) refusals: Refusals,
+    /// What the server complained of, word for word.
     pub(crate) complaints: mpsc::Receiver<String>,
-    /// One for each message that the library had no room for.
-    pub(crate) overflows: watch::Receiver<u64>,
+    /// Changes when the library had no room for messages.
+    pub(crate) overflows: watch::Receiver<()>,
 }
 
 /// Whether the connection is there. Cheap to clone.
@@ -98,9 +103,15 @@ pub(crate) async fn connect(
 ) -> Result<Link, SourceError> {
     let (tell_state, state) = watch::channel(State { up: true, number: 0 });
     let (complain, complaints) = mpsc::channel(REPORTS);
-    let (overflow, overflows) = watch::channel(0);
-    let reports = Reports { intake, state: tell_state, complain, overflow };
-    let reports = Arc::new(reports);
+    let (overflow, overflows) = watch::channel(());
+    let refusals = Refusals::default();
+    let reports = Arc::new(Reports {
+        intake,
+        state: tell_state,
+        refusals: refusals.clone(),
+        complain,
+        overflow,
+    });
     let client = options(config)
         .subscription_capacity(buffered)
         .event_callback(move |event| {
@@ -118,7 +129,7 @@ pub(crate) async fn connect(
                 _ => SourceError::Unreachable(why),
             }
         })?;
-    Ok(Link { client, watched: Watched::new(state), complaints, overflows })
+    Ok(Link { client, watched: Watched::new(state), refusals, complaints, overflows })
 }
 
 /// Waits until the server has seen everything sent so far, a few seconds at most: a subscription
@@ -145,6 +156,7 @@ fn options(config: &Arc<NatsConfig>) -> ConnectOptions {
     .name("openfaas_connector")
     .connection_timeout(PATIENCE)
     .request_timeout(Some(PATIENCE))
+    .ping_interval(PING)
     // Replicas that lost the same server must not return in step.
     .reconnect_delay_callback(|attempt| {
         if attempt <= 1 {
@@ -176,14 +188,16 @@ fn spread() -> f64 {
 struct Reports {
     intake: Option<Intake>,
     state: watch::Sender<State>,
+    refusals: Refusals,
     complain: mpsc::Sender<String>,
-    overflow: watch::Sender<u64>,
+    overflow: watch::Sender<()>,
 }
 
 impl Reports {
     fn take(&self, event: &Event) {
         match event {
             Event::Connected => {
+                self.refusals.forget();
                 self.state.send_modify(|state| {
                     *state = State { up: true, number: state.number + 1 };
                 });
@@ -192,6 +206,8 @@ impl Reports {
                     intake.conditions().well(&broker());
                 }
             }
+            // The client was dropped, as the last thing that was done.
+            Event::Closed if self.intake.as_ref().is_some_and(Intake::is_draining) => {}
             Event::Disconnected | Event::Closed => {
                 self.state.send_modify(|state| state.up = false);
                 self.lost("the connection was lost");
@@ -199,9 +215,13 @@ impl Reports {
             // One for each attempt; the condition logs a reason once.
             Event::ClientError(error) if !self.state.borrow().up => self.lost(&error.to_string()),
             Event::SlowConsumer(_) | Event::ServerError(ServerError::SlowConsumer(_)) => {
-                self.overflow.send_modify(|lost| *lost += 1);
+                drop(self.overflow.send(()));
             }
-            Event::ServerError(error) => self.complain(error.to_string()),
+            Event::ServerError(error) => {
+                let what = error.to_string();
+                self.refusals.tell(&what);
+                self.complain(what);
+            }
             Event::ClientError(error) => self.complain(error.to_string()),
             Event::LameDuckMode => tracing::info!("the server is being shut down"),
             Event::Draining => {}
@@ -222,79 +242,9 @@ impl Reports {
     }
 }
 
-/// Reads the files and proves who we are to the server that sent `nonce`.
-fn prove(credentials: &Credentials, nonce: &[u8]) -> Result<Auth, ProofError> {
-    let mut auth = Auth::new();
-    if let Some(file) = &credentials.credentials {
-        let text = file.read()?;
-        let (jwt, seed) = decorated(text.expose())
-            .ok_or_else(|| ProofError::Credentials(file.path().display().to_string()))?;
-        auth.signature = Some(sign(file, &seed, nonce)?);
-        auth.jwt = Some(jwt.expose().to_owned());
-    }
-    if let Some(file) = &credentials.nkey {
-        let seed = file.read()?;
-        auth.signature = Some(sign(file, &seed, nonce)?);
-        auth.nkey = Some(key_pair(file, &seed)?.public_key());
-    }
-    if let Some(file) = &credentials.token {
-        auth.token = Some(file.read()?.expose().to_owned());
-    }
-    if let Some((user, password)) = &credentials.user {
-        auth.username = Some(user.read()?.expose().to_owned());
-        auth.password = Some(password.read()?.expose().to_owned());
-    }
-    Ok(auth)
-}
-
-fn key_pair(file: &SecretFile, seed: &Secret) -> Result<nkeys::KeyPair, ProofError> {
-    nkeys::KeyPair::from_seed(seed.expose().trim())
-        .map_err(|_| ProofError::Seed(file.path().display().to_string()))
-}
-
-fn sign(file: &SecretFile, seed: &Secret, nonce: &[u8]) -> Result<Vec<u8>, ProofError> {
-    let sign = key_pair(file, seed)?.sign(nonce);
-    sign.map_err(|_| ProofError::Seed(file.path().display().to_string()))
-}
-
-/// The JWT and the seed of a `.creds` file: each stands below a line that begins with dashes and
-/// says what follows.
-fn decorated(text: &str) -> Option<(Secret, Secret)> {
-    let below = |mark: &str| {
-        let mut lines = text.lines().map(str::trim).skip_while(|line| {
-            !(line.starts_with("---") && line.contains("BEGIN") && line.contains(mark))
-        });
-        lines.next()?;
-        lines.find(|line| !line.is_empty() && !line.starts_with("---")).map(Secret::new)
-    };
-    Some((below("JWT")?, below("SEED")?))
-}
-
-/// The files do not prove anything as they are now. Heals when somebody puts them right.
-#[derive(Debug, thiserror::Error)]
-enum ProofError {
-    #[error(transparent)]
-    File(#[from] SecretError),
-    #[error("{0} is no credentials file: it lacks a JWT or a seed")]
-    Credentials(String),
-    #[error("{0} holds no usable seed of an nkey")]
-    Seed(String),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn jwt_and_seed_are_found_in_a_credentials_file() {
-        let text = "-----BEGIN NATS USER JWT-----\neyJ0.abc\n------END NATS USER JWT------\n\n\
-                    ************************* IMPORTANT *************************\n\
-                    NKEY Seed printed below can be used to sign and prove identity.\n\n\
-                    -----BEGIN USER NKEY SEED-----\r\nSUAB\r\n------END USER NKEY SEED------\n";
-        let (jwt, seed) = decorated(text).unwrap();
-        assert_eq!((jwt.expose(), seed.expose()), ("eyJ0.abc", "SUAB"));
-        assert!(decorated("SUAB").is_none());
-    }
 
     #[test]
     fn the_wait_grows_and_is_spread() {

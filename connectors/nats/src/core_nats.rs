@@ -10,33 +10,28 @@
 //! an error in the way that NATS services do it: in the headers `Nats-Service-Error-Code` and
 //! `Nats-Service-Error`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::time::Duration;
+mod overflow;
+mod subscription;
 
-use async_nats::header::HeaderValue;
-use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use connector_core::Intake;
 use connector_core::conditions::Subject as Condition;
-use connector_core::lane::{Reply, Unmatched};
 use connector_core::settings::UnmatchedPolicy;
 use connector_core::source::SourceError;
-use connector_core::{AnyOrder, Intake, Lane, LaneOptions, Pending, Settled, Verdict};
-use futures_util::StreamExt as _;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::NatsConfig;
 use crate::connect::{Link, round_trip};
-use crate::letters::Letters;
-use crate::message::passing;
 use crate::meters::{Lost, Meters};
+use crate::refusals::{Kind, Refusal};
+use crate::seldom::Seldom;
 use crate::subject::{Filter, reduce};
-
-/// Lost messages are told about at most this often.
-const TELL: Duration = Duration::from_secs(60);
+use overflow::{Overflow, Taken};
+use subscription::Subscription;
 
 /// All subscriptions of one connection.
 pub(crate) struct Subscriptions {
@@ -48,7 +43,10 @@ pub(crate) struct Subscriptions {
     /// What the server refuses, and why.
     refused: BTreeMap<Filter, Refused>,
     tasks: JoinSet<Filter>,
-    overflowed: u64,
+    taken: Taken,
+    overflow: Overflow,
+    losses: Seldom,
+    complaints: Seldom,
 }
 
 /// A subscription that the server has refused.
@@ -60,22 +58,25 @@ struct Refused {
 
 impl Subscriptions {
     pub(crate) fn new(config: Arc<NatsConfig>, intake: Intake, link: Link) -> Self {
+        let taken = Taken::default();
         Self {
             meters: Meters::of(intake.metrics()),
+            overflow: Overflow::new(&link.client, taken.clone()),
+            taken,
             config,
             intake,
             link,
             open: BTreeMap::new(),
             refused: BTreeMap::new(),
             tasks: JoinSet::new(),
-            overflowed: 0,
+            losses: Seldom::default(),
+            complaints: Seldom::default(),
         }
     }
 
     /// Subscribes as the map asks for, until draining begins.
     pub(crate) async fn run(mut self) -> Result<(), SourceError> {
         let (mut topics, mut listings) = (self.intake.topics(), self.intake.listings());
-        let mut told = Told::default();
         loop {
             topics.mark_unchanged();
             self.follow().await?;
@@ -91,8 +92,12 @@ impl Subscriptions {
                 Some(ended) = self.tasks.join_next() => self.ended(ended)?,
                 changed = self.link.overflows.changed() => {
                     if changed.is_err() { break }
-                    self.count_overflows(&mut told);
+                    self.overflow.reported();
                 }
+                dropped = self.overflow.more() => if dropped > 0 {
+                    self.meters.lost(Lost::Full, dropped);
+                    tell_lost(&mut self.losses, "the connection's buffer", dropped);
+                },
             }
         }
         self.leave().await;
@@ -152,23 +157,10 @@ impl Subscriptions {
         let (subject, group) = (filter.as_str().to_owned(), self.config.queue_group.clone());
         let subscriber = self.link.client.queue_subscribe(subject, group).await;
         let subscriber = subscriber.map_err(|error| SourceError::Broken(error.to_string()))?;
-        let window = NonZeroUsize::new(self.intake.config().lane_window);
-        let lane = self.intake.lane(LaneOptions {
-            redelivers: false,
-            unmatched: Unmatched::Wildcard,
-            ..LaneOptions::new(filter.as_str(), window.unwrap_or(NonZeroUsize::MIN))
-        });
+        let (client, meters) = (self.link.client.clone(), Arc::clone(&self.meters));
+        let subscription =
+            Subscription::new(filter.clone(), &self.intake, client, meters, self.taken.clone());
         let stop = CancellationToken::new();
-        let subscription = Subscription {
-            filter: filter.clone(),
-            client: self.link.client.clone(),
-            intake: self.intake.clone(),
-            meters: Arc::clone(&self.meters),
-            lane,
-            pending: Pending::new(),
-            told: Told::default(),
-            letters: Letters::new(&self.intake),
-        };
         self.open.insert(filter.clone(), stop.clone());
         self.tasks.spawn(async move {
             subscription.run(subscriber, stop).await;
@@ -179,16 +171,12 @@ impl Subscriptions {
 
     /// Learns from the server's own words which subscription it refuses.
     fn complaint(&mut self, what: &str) {
-        let Some(refused) = refused_subject(what) else {
-            warn!("the server says: {what}");
-            return;
-        };
-        let filter = self.open.keys().find(|filter| filter.as_str() == refused).cloned();
-        match filter {
-            Some(filter) => {
-                self.refused.insert(filter, Refused { why: what.to_owned(), tried: false });
-            }
-            None => warn!("the server says: {what}"),
+        if let Some(Refusal { kind: Kind::Subscription, subject, .. }) = Refusal::read(what)
+            && let Some(filter) = self.open.keys().find(|filter| filter.as_str() == subject)
+        {
+            self.refused.insert(filter.clone(), Refused { why: what.to_owned(), tried: false });
+        } else if let Some(times) = self.complaints.due(1) {
+            warn!(times, "the server says: {what}");
         }
     }
 
@@ -221,14 +209,6 @@ impl Subscriptions {
         }
     }
 
-    fn count_overflows(&mut self, told: &mut Told) {
-        let overflowed = *self.link.overflows.borrow_and_update();
-        let more = overflowed - self.overflowed;
-        self.overflowed = overflowed;
-        self.meters.lost(Lost::Full, more);
-        told.lost("the connection's buffer", more);
-    }
-
     /// Lets running calls end and sends their answers.
     async fn leave(mut self) {
         for stop in self.open.values() {
@@ -244,140 +224,9 @@ fn condition(filter: &Filter) -> Condition {
     Condition(format!("subscription to {filter}").into())
 }
 
-/// The subject in `Permissions Violation for Subscription to "a.>" using queue "g"`.
-fn refused_subject(what: &str) -> Option<&str> {
-    let lower = what.to_ascii_lowercase();
-    if !lower.contains("permissions violation for subscription") {
-        return None;
-    }
-    what.split('"').nth(1)
-}
-
-/// One subscription and what it brought.
-struct Subscription {
-    filter: Filter,
-    client: Client,
-    intake: Intake,
-    meters: Arc<Meters>,
-    lane: Lane,
-    /// Where the answer is to go, if anywhere.
-    pending: Pending<Option<Subject>, AnyOrder>,
-    told: Told,
-    letters: Letters,
-}
-
-impl Subscription {
-    /// Receives until it is stopped or draining begins, then until everything has its verdict.
-    async fn run(mut self, mut subscriber: Subscriber, stop: CancellationToken) {
-        let mut open = true;
-        let mut stopping = false;
-        while open || !self.pending.is_empty() {
-            tokio::select! {
-                biased;
-                (reply_to, settled) = self.pending.next() => self.settled(reply_to, settled).await,
-                () = stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    // What the server has sent already still comes; then the stream ends.
-                    open = subscriber.drain().await.is_ok();
-                }
-                message = subscriber.next(), if open => match message {
-                    Some(message) => self.take(message),
-                    None => open = false,
-                },
-            }
-        }
-    }
-
-    fn take(&mut self, message: Message) {
-        // A server's own notes. Subscriptions that overlap are one queue group to the server, which
-        // gives a message to one of them only.
-        let subject = message.subject.as_str();
-        let is_letter = self.filter.is_wild() && self.letters.contains(subject);
-        if message.status.is_some() || is_letter || !self.filter.matches(subject) {
-            return;
-        }
-        let Some(slot) = self.lane.try_slot(message.payload.len()) else {
-            let why = if self.intake.is_draining() { Lost::Stopped } else { Lost::Full };
-            self.meters.lost(why, 1);
-            if why == Lost::Full {
-                self.told.lost(self.filter.as_str(), 1);
-            }
-            return;
-        };
-        let map = self.intake.topics().borrow().clone();
-        let reply_to = message
-            .reply
-            .clone()
-            .filter(|to| !to.starts_with("$JS.") && map.functions(subject).len() == 1);
-        let event = passing(message, reply_to.is_some());
-        self.pending.track(reply_to, slot.submit(event));
-    }
-
-    async fn settled(&self, reply_to: Option<Subject>, settled: Settled) {
-        if matches!(settled.verdict, Verdict::Release { .. }) {
-            self.meters.lost(Lost::Stopped, 1);
-        }
-        let Some(reply_to) = reply_to else { return };
-        let (headers, body) = match settled.reply {
-            Some(reply) => answer(reply),
-            None => (error(503, "the function did not answer"), bytes::Bytes::new()),
-        };
-        let sent = self.client.publish_with_headers(reply_to, headers, body).await;
-        if let Err(error) = sent {
-            warn!(%error, subject = %self.filter, "an answer could not be sent");
-        }
-    }
-}
-
-fn answer(reply: Reply) -> (HeaderMap, bytes::Bytes) {
-    let mut headers = match reply.status {
-        200..=299 => HeaderMap::new(),
-        status => error(status, "the function answered with an error"),
-    };
-    let content_type = reply.content_type.as_deref().map(String::from_utf8_lossy);
-    if let Some(Ok(value)) = content_type.map(|it| it.parse::<HeaderValue>()) {
-        headers.insert("Content-Type", value);
-    }
-    (headers, reply.body)
-}
-
-/// As a NATS service tells of an error, so that its clients understand it.
-fn error(code: u16, what: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Service-Error-Code", code.to_string().as_str());
-    headers.insert("Nats-Service-Error", what);
-    headers
-}
-
-/// Tells of losses, but not of each.
-#[derive(Default)]
-struct Told {
-    last: Option<Instant>,
-    untold: u64,
-}
-
-impl Told {
-    fn lost(&mut self, at: &str, messages: u64) {
-        self.untold += messages;
-        if self.last.is_none_or(|last| last.elapsed() >= TELL) {
-            warn!(at, messages = self.untold, "dropped: no room for more messages");
-            (self.last, self.untold) = (Some(Instant::now()), 0);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_refused_subject_is_read_from_the_servers_words() {
-        for what in [
-            "Permissions Violation for Subscription to \"a.>\" using queue \"g\"",
-            "nats: permissions violation for subscription to \"a.>\"",
-        ] {
-            assert_eq!(refused_subject(what), Some("a.>"));
-        }
-        assert_eq!(refused_subject("Permissions Violation for Publish to \"a\""), None);
+/// Tells of lost messages, but not of each.
+fn tell_lost(seldom: &mut Seldom, at: &str, messages: u64) {
+    if let Some(messages) = seldom.due(messages) {
+        warn!(at, messages, "dropped: no room for more messages");
     }
 }

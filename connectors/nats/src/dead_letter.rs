@@ -9,6 +9,8 @@ use std::time::Duration;
 use async_nats::header::{HeaderName, HeaderValue};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use connector_core::dead_letter::Letter;
 use connector_core::log::Chain;
 use connector_core::source::{Letterbox, StoreError};
@@ -17,50 +19,51 @@ use tokio::sync::Mutex;
 
 use crate::config::NatsConfig;
 use crate::connect::{self, PATIENCE};
+use crate::refusals::Refusals;
 use crate::subject::Filter;
 
 /// The subject that the message came on.
 const SUBJECT: &str = "X-Dead-Letter-Subject";
 /// What stands before a header that the server would take for an order to itself.
 const WAS: &str = "X-Dead-Letter-Header-";
+/// What stands before a header's name, in hexadecimal, that no header can have here.
+const HEX: &str = "X-Dead-Letter-Header-Hex-";
 
 /// A subject that takes dead letters.
 pub(crate) struct Subject {
     config: Arc<NatsConfig>,
     subject: Filter,
     /// A connection of its own, made for the first letter: the source's may be gone by then.
-    client: Mutex<Option<Client>>,
+    link: Mutex<Option<(Client, Refusals)>>,
 }
 
 impl Subject {
     /// The subject, not connected yet.
     pub(crate) fn new(config: Arc<NatsConfig>, subject: Filter) -> Self {
-        Self { config, subject, client: Mutex::new(None) }
+        Self { config, subject, link: Mutex::new(None) }
     }
 
-    async fn client(&self) -> Result<Client, String> {
-        let mut known = self.client.lock().await;
-        if let Some(client) = &*known {
-            return Ok(client.clone());
+    async fn link(&self) -> Result<(Client, Refusals), String> {
+        let mut known = self.link.lock().await;
+        if let Some(link) = &*known {
+            return Ok(link.clone());
         }
         let link = connect::connect(&self.config, None, 16).await;
-        let client = link.map_err(|error| error.to_string())?.client;
-        Ok(known.insert(client).clone())
+        let link = link.map_err(|error| error.to_string())?;
+        Ok(known.insert((link.client, link.refusals)).clone())
     }
 
     async fn send(&self, letter: &Letter) -> Result<(), String> {
-        let mut jetstream: Context = jetstream::new(self.client().await?);
+        let (client, refusals) = self.link().await?;
+        let mut jetstream: Context = jetstream::new(client);
         jetstream.set_timeout(PATIENCE);
-        let subject = self.subject.as_str().to_owned();
         let stored = async {
-            let sent = jetstream.publish_with_headers(
-                subject,
-                headers(letter),
-                letter.event.payload.clone(),
-            );
-            sent.await?.await
+            let subject = self.subject.as_str().to_owned();
+            let payload = letter.event.payload.clone();
+            jetstream.publish_with_headers(subject, headers(letter), payload).await?.await
         };
-        match tokio::time::timeout(PATIENCE + Duration::from_secs(1), stored).await {
+        let stored = tokio::time::timeout(PATIENCE + Duration::from_secs(1), stored);
+        match refusals.unless(|subject| subject == self.subject.as_str(), stored).await? {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(Chain(&error).to_string()),
             Err(_) => Err("no stream has acknowledged it in time".to_owned()),
@@ -81,30 +84,59 @@ impl Letterbox for Subject {
 ///
 /// `Nats-...` headers would make the stream drop the letter as a duplicate of the message itself,
 /// or refuse it for an expectation that was about another stream, so they are passed on under
-/// another name. The id is the letter's own: stored twice, it is kept once.
+/// another name. The id is the letter's own: stored twice, it is kept once. What is not legal in a
+/// header here comes as it does to a function: a value as base64, with a companion that says so, a
+/// name in hexadecimal.
 fn headers(letter: &Letter) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let mut append = |name: String, value: &str| {
-        // Both came out of such a map, or are ours; a line break would end the header.
-        let value = value.replace(['\r', '\n'], " ");
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-            headers.append(name, value);
-        }
-    };
     for attribute in &letter.event.attributes {
-        let name = String::from_utf8_lossy(&attribute.name);
+        let name = name(&attribute.name);
         let value = attribute.value.as_deref().unwrap_or_default();
-        let ours =
-            name.len() >= 5 && name.is_char_boundary(5) && name[..5].eq_ignore_ascii_case("nats-");
-        let name = if ours { format!("{WAS}{name}") } else { name.into_owned() };
-        append(name, &String::from_utf8_lossy(value));
+        match std::str::from_utf8(value).ok().and_then(|value| value.parse::<HeaderValue>().ok()) {
+            Some(value) => append(&mut headers, &name, value.as_str()),
+            None => {
+                append(&mut headers, &name, &STANDARD.encode(value));
+                append(&mut headers, &format!("{name}-Enc"), "b64");
+            }
+        }
     }
     for (name, value) in letter.notes() {
-        append(name.to_owned(), &value);
+        append(&mut headers, name, &value);
     }
-    append(SUBJECT.to_owned(), &letter.event.topic);
+    append(&mut headers, SUBJECT, &letter.event.topic);
     let function = letter.function.as_ref().map_or("-", |function| function.as_str());
     let (id, time) = (&letter.event.id, letter.event.stamp.0);
-    append("Nats-Msg-Id".to_owned(), &format!("{id}@{time} {function}"));
+    append(&mut headers, "Nats-Msg-Id", &format!("{id}@{time} {function}"));
     headers
+}
+
+/// The name that a header of the message has in its letter.
+fn name(name: &[u8]) -> String {
+    let legal = std::str::from_utf8(name).ok().filter(|name| name.parse::<HeaderName>().is_ok());
+    match legal {
+        Some(name) if name.to_ascii_lowercase().starts_with("nats-") => format!("{WAS}{name}"),
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => name.iter().fold(HEX.to_owned(), |hex, byte| format!("{hex}{byte:02x}")),
+    }
+}
+
+/// `name` is legal; a line break in the value would end the header.
+fn append(headers: &mut HeaderMap, name: &str, value: &str) {
+    let value = value.replace(['\r', '\n'], " ");
+    if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+        headers.append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_stay_are_passed_on_under_others() {
+        assert_eq!(name(b"Trace"), "Trace");
+        assert_eq!(name(b"nats-Msg-Id"), "X-Dead-Letter-Header-nats-Msg-Id");
+        assert_eq!(name(b"A b"), "X-Dead-Letter-Header-Hex-412062");
+        assert_eq!(name(b"\xf6"), "X-Dead-Letter-Header-Hex-f6");
+    }
 }

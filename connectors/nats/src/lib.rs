@@ -21,9 +21,13 @@ mod lane;
 mod letters;
 mod message;
 mod meters;
+mod proof;
 mod pull;
+mod refusals;
+mod seldom;
 mod settle;
 mod skipped;
+mod stored;
 mod subject;
 
 pub use config::NatsConfig;
@@ -55,8 +59,10 @@ impl Source for Nats {
     }
 
     async fn connect(config: Arc<NatsConfig>, intake: Intake) -> Result<Self, SourceError> {
-        // A little more than can be in flight: the rest waits at the server or is dropped there.
-        let buffered = intake.config().lane_window.max(256);
+        // JetStream brings what was asked for. Core NATS brings what there is: what comes in one
+        // burst waits here until it is looked at, as much as in the libraries of other languages.
+        let buffered =
+            if config.is_jetstream() { intake.config().lane_window.max(256) } else { 65_536 };
         let link = connect::connect(&config, Some(intake.clone()), buffered).await?;
         Ok(Self(if config.is_jetstream() {
             Kind::JetStream(Box::new(jetstream::Consumers::new(config, intake, link)))

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use connector_core::{Attribute, Event, EventId};
 use http::HeaderName;
 
+use crate::stored::Stored;
+
 /// The stream that keeps the message.
 pub(crate) const STREAM: HeaderName = HeaderName::from_static("x-nats-stream");
 /// Its number in the stream.
@@ -20,6 +22,9 @@ pub(crate) const OWN: &[&str] = &["x-nats-stream", "x-nats-sequence", "x-nats-de
 /// Payloads up to this many bytes are copied: a slice would keep the connection's whole read
 /// buffer in memory for as long as the event lives.
 const COPIED: usize = 32 * 1024;
+
+/// A message's own headers.
+pub(crate) type Headers = Vec<Attribute>;
 
 /// Where a message stands in its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +39,27 @@ pub(crate) struct Position {
 
 /// The event of a message that no broker keeps.
 pub(crate) fn passing(message: Message, wants_reply: bool) -> Event {
-    let mut event = event(EventId::unique("nats"), message);
+    let Message { subject, payload, headers, .. } = message;
+    let mut event = event(EventId::unique("nats"), &subject, payload, read(headers));
     event.wants_reply = wants_reply;
     event
 }
 
-/// The event of a message in a stream.
+/// The event of a message that a stream has delivered.
 pub(crate) fn kept(message: Message, position: &Position) -> Event {
+    let Message { subject, payload, headers, .. } = message;
+    at(position, &subject, payload, read(headers))
+}
+
+/// The event of a message that was fetched from its stream.
+pub(crate) fn fetched(message: Stored) -> Event {
+    let Stored { subject, position, headers, payload, .. } = message;
+    at(&position, &subject, payload, headers)
+}
+
+fn at(position: &Position, subject: &str, payload: Bytes, headers: Headers) -> Event {
     let id = format!("nats:{}/{}", visible(&position.stream), position.sequence);
-    let mut event = event(EventId::new(id), message);
+    let mut event = event(EventId::new(id), subject, payload, headers);
     event.stamp = (position.published, 0);
     event.occurred_at = Some(time(position.published));
     event.delivery_count = Some(position.delivered);
@@ -55,38 +72,36 @@ pub(crate) fn kept(message: Message, position: &Position) -> Event {
     event
 }
 
-fn event(id: EventId, message: Message) -> Event {
-    let Message { subject, payload, headers, .. } = message;
+fn event(id: EventId, subject: &str, payload: Bytes, headers: Headers) -> Event {
     let payload = if payload.len() <= COPIED { Bytes::copy_from_slice(&payload) } else { payload };
-    let mut event = Event::new(id, Arc::from(subject.as_str()), payload);
-    if let Some(headers) = headers {
-        event.content_type = content_type(&headers);
-        event.attributes = attributes(&headers);
-    }
+    let mut event = Event::new(id, Arc::from(subject), payload);
+    event.content_type = content_type(&headers);
+    event.attributes = headers;
     event
 }
 
 /// Header names have case in NATS; whoever sets a content type writes it in one of these ways.
-fn content_type(headers: &HeaderMap) -> Option<Bytes> {
-    let value = headers.get("Content-Type").or_else(|| headers.get("content-type"))?;
-    Some(Bytes::copy_from_slice(value.as_str().as_bytes()))
+fn content_type(headers: &Headers) -> Option<Bytes> {
+    let named = |name: &'static str| headers.iter().find(move |header| header.name == name);
+    named("Content-Type").or_else(|| named("content-type"))?.value.clone()
 }
 
 /// By name, since the library does not keep the order of different names; that of one name's
 /// values is kept.
-fn attributes(headers: &HeaderMap) -> Vec<Attribute> {
+fn read(headers: Option<HeaderMap>) -> Headers {
+    let Some(headers) = headers else { return Headers::new() };
     let mut named: Vec<_> =
         headers.iter().map(|(name, values)| (name.to_string(), values)).collect();
     named.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut attributes = Vec::new();
+    let mut read = Headers::new();
     for (name, values) in named {
         let name = Bytes::from(name);
-        attributes.extend(values.iter().map(|value| Attribute {
+        read.extend(values.iter().map(|value| Attribute {
             name: name.clone(),
             value: Some(Bytes::copy_from_slice(value.as_str().as_bytes())),
         }));
     }
-    attributes
+    read
 }
 
 /// Visible ASCII, as an event's id must be: stream names may be anything.

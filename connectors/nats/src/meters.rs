@@ -15,6 +15,8 @@ pub(crate) struct Meters {
     pub(crate) settle_retries: Counter,
     /// Messages that a bound consumer gave up on and that were fetched from the stream.
     pub(crate) recovered: Counter,
+    /// Messages that cannot be delivered and that were fetched from the stream.
+    pub(crate) unreadable: Counter,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,6 +53,11 @@ impl Meters {
                 "nats_connector_recovered",
                 "Messages past the delivery limit of their consumer that were fetched from the stream",
                 meters.recovered.clone(),
+            );
+            registry.register(
+                "nats_connector_unreadable",
+                "Messages that break the connection when they are delivered and that were fetched from the stream",
+                meters.unreadable.clone(),
             );
             meters
         })

@@ -13,6 +13,8 @@ use connector_core::Slot;
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 
+use crate::refusals::Refusals;
+
 /// How long a request stays open when there is nothing to deliver.
 const EXPIRES: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,9 @@ pub(crate) struct Ask {
 /// An open request with the slots for what it brings.
 pub(crate) struct Pull {
     subscriber: Subscriber,
+    refusals: Refusals,
+    /// What was asked on.
+    subject: String,
     slots: Vec<Slot>,
     /// How many messages were asked for.
     asked: usize,
@@ -68,7 +73,8 @@ impl Pull {
     /// The client is closed.
     pub(crate) async fn open(
         client: &Client,
-        subject: &str,
+        refusals: Refusals,
+        subject: String,
         slots: Vec<Slot>,
         ask: Ask,
     ) -> Result<Self, String> {
@@ -84,12 +90,12 @@ impl Pull {
             expires.as_nanos(),
             beat.as_nanos()
         );
-        let sent = client.publish_with_reply(subject.to_owned(), inbox, body.into()).await;
+        let sent = client.publish_with_reply(subject.clone(), inbox, body.into()).await;
         sent.map_err(|error| error.to_string())?;
         let (asked, silent_at) = (slots.len(), Instant::now());
-        let mut pull = Self { subscriber, slots, asked, last_word: None, beat, silent_at };
-        pull.silent_at += beat * SILENT_BEATS;
-        Ok(pull)
+        let silent_at = silent_at + beat * SILENT_BEATS;
+        let last_word = None;
+        Ok(Self { subscriber, refusals, subject, slots, asked, last_word, beat, silent_at })
     }
 
     /// The next thing that the request brings. After anything but a message it is over.
@@ -100,15 +106,17 @@ impl Pull {
             if let Some(over) = self.over() {
                 return over;
             }
-            let message = tokio::select! {
-                biased;
-                message = self.subscriber.next() => message,
-                () = tokio::time::sleep_until(self.silent_at) => {
+            let next = tokio::time::timeout_at(self.silent_at, self.subscriber.next());
+            let message = match self.refusals.unless(|subject| subject == self.subject, next).await
+            {
+                Ok(Ok(message)) => message,
+                Ok(Err(_)) => {
                     // What was sent and has not come by now is lost; its lease will lapse.
                     let last_word = self.last_word.take().map(|(last_word, _)| last_word);
                     return last_word
                         .unwrap_or_else(|| Pulled::Unserved("the server is silent".to_owned()));
                 }
+                Err(refused) => return Pulled::Unserved(refused),
             };
             self.silent_at = Instant::now() + self.beat * SILENT_BEATS;
             let Some(message) = message else {
@@ -163,7 +171,10 @@ impl Pull {
 
     /// A message with its slot; a note of the server is noted.
     fn judge(&mut self, message: Message) -> Option<(Box<Message>, Slot)> {
-        let Some(status) = message.status.filter(|status| *status != StatusCode::OK) else {
+        // A publisher may give a message a status too; a delivery has a place to settle it.
+        let is_delivery = message.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."));
+        let status = message.status.filter(|status| *status != StatusCode::OK && !is_delivery);
+        let Some(status) = status else {
             return Some((Box::new(message), self.slots.pop()?));
         };
         let what = message.description.as_deref().unwrap_or_default();

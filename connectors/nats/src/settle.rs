@@ -9,16 +9,21 @@ use std::time::Duration;
 
 use async_nats::{Client, Request, RequestErrorKind, Subject};
 use bytes::Bytes;
+use connector_core::conditions::{Conditions, Subject as Condition};
 use connector_core::{Settled, Verdict};
 
 use crate::connect::Watched;
 use crate::meters::Meters;
+use crate::refusals::Refusals;
 
 /// How long one confirmation is waited for.
 const CONFIRMED: Duration = Duration::from_secs(3);
 
 /// How often a settlement is sent that nobody is there to take: a new leader may be on its way.
 const UNHEARD: u32 = 3;
+
+/// What is unwell while the server refuses to be told.
+const ACKNOWLEDGEMENTS: Condition = Condition::new("acknowledgements");
 
 /// What a lease is extended with.
 pub(crate) const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
@@ -30,6 +35,8 @@ pub(crate) const ACK: Bytes = Bytes::from_static(b"+ACK");
 pub(crate) struct Settler {
     pub(crate) client: Client,
     pub(crate) watched: Watched,
+    pub(crate) refusals: Refusals,
+    pub(crate) conditions: Conditions,
     pub(crate) meters: Arc<Meters>,
 }
 
@@ -59,18 +66,31 @@ impl Settler {
         loop {
             self.watched.up().await;
             let request = Request::new().payload(body.clone()).timeout(Some(CONFIRMED));
-            let Err(error) = self.client.send_request(place.clone(), request).await else {
-                return;
-            };
-            if error.kind() == RequestErrorKind::NoResponders {
-                unheard += 1;
-                if unheard == UNHEARD {
-                    tracing::debug!(%place, "the consumer is gone, nothing is left to settle");
-                    return;
+            let asked = self.client.send_request(place.clone(), request);
+            match self.refusals.unless(|subject| subject == place.as_str(), asked).await {
+                Ok(Ok(_)) => return self.taken(),
+                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                    unheard += 1;
+                    if unheard == UNHEARD {
+                        tracing::debug!(%place, "the consumer is gone, nothing is left to settle");
+                        return;
+                    }
+                    tokio::time::sleep(CONFIRMED / 3).await;
                 }
-                tokio::time::sleep(CONFIRMED / 3).await;
+                Ok(Err(_)) => {}
+                Err(refused) => {
+                    self.conditions.unwell(&ACKNOWLEDGEMENTS, &refused, true);
+                    tokio::time::sleep(CONFIRMED).await;
+                }
             }
             self.meters.settle_retries.inc();
+        }
+    }
+
+    /// Permission may have come back.
+    fn taken(&self) {
+        if self.conditions.state(&ACKNOWLEDGEMENTS).is_some() {
+            self.conditions.forget(&ACKNOWLEDGEMENTS);
         }
     }
 }

@@ -8,14 +8,12 @@
 
 use async_nats::jetstream::consumer::{DeliverPolicy, Info};
 use async_nats::jetstream::context::CreateStreamErrorKind;
-use async_nats::jetstream::stream::{self, RawMessageErrorKind, RetentionPolicy, Stream};
+use async_nats::jetstream::stream::{self, RetentionPolicy, Stream};
 use async_nats::jetstream::{Context, ErrorCode};
-use async_nats::{HeaderMap, Message};
-use bytes::Bytes;
 use connector_core::log::Chain;
 
 use crate::binding::{self, Terms};
-use crate::message::Position;
+use crate::stored::{Stored, Which, fetch};
 use crate::subject::Filter;
 
 /// More advisories than this are not kept: the oldest go first.
@@ -31,7 +29,7 @@ pub(crate) struct Skipped {
 /// What an advisory leads to.
 pub(crate) enum Found {
     /// The message, still in its stream.
-    Message(Box<Message>, Position),
+    Message(Box<Stored>),
     /// It is gone: acknowledged after all, deleted, or past the stream's limits.
     Gone,
     /// It could not be asked for now.
@@ -40,22 +38,17 @@ pub(crate) enum Found {
 
 impl Skipped {
     /// Reads an advisory and fetches the message that it names.
-    pub(crate) async fn find(&self, advisory: &[u8]) -> Found {
+    pub(crate) async fn find(&self, context: &Context, advisory: &[u8]) -> Found {
         let Some((sequence, deliveries)) = read(advisory) else { return Found::Gone };
-        let raw = match self.stream.get_raw_message(sequence).await {
-            Ok(raw) => raw,
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => {
-                return Found::Gone;
+        let stream = &self.stream.cached_info().config.name;
+        match fetch(context, stream, Which::at(sequence)).await {
+            Ok(Some(mut message)) => {
+                message.position.delivered = deliveries;
+                Found::Message(Box::new(message))
             }
-            Err(error) => return Found::Later(Chain(&error).to_string()),
-        };
-        let position = Position {
-            stream: self.stream.cached_info().config.name.as_str().into(),
-            sequence,
-            published: u64::try_from(raw.time.unix_timestamp_nanos()).unwrap_or_default(),
-            delivered: deliveries,
-        };
-        Found::Message(Box::new(message(raw.subject, raw.payload, raw.headers)), position)
+            Ok(None) => Found::Gone,
+            Err(why) => Found::Later(why),
+        }
     }
 
     /// A work queue keeps a message until its consumer acknowledges it, which cannot be done any
@@ -67,11 +60,6 @@ impl Skipped {
             tracing::warn!(sequence, error = %Chain(&error), "a message that is done with stays in its work queue");
         }
     }
-}
-
-fn message(subject: async_nats::Subject, payload: Bytes, headers: HeaderMap) -> Message {
-    let headers = (!headers.is_empty()).then_some(headers);
-    Message { subject, reply: None, payload, headers, status: None, description: None, length: 0 }
 }
 
 /// The sequence of the message and how often it was delivered.

@@ -44,6 +44,11 @@ impl Filter {
         Ok(Self(text.into()))
     }
 
+    /// What matches every subject that is not the protocol's own.
+    pub(crate) fn everything() -> Self {
+        Self(">".into())
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

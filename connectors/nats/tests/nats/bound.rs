@@ -51,6 +51,31 @@ async fn a_bound_consumer_is_served_as_it_is_and_never_changed() {
 }
 
 #[tokio::test]
+async fn a_consumer_that_its_owner_changes_is_served_as_it_is_then() {
+    let mut server = Server::start().await;
+    let stream = server.stream("S", &["s.>"]).await;
+    let of =
+        |filter: &str| pull::Config { filter_subject: filter.into(), ..pull_consumer("theirs") };
+    stream.create_consumer(of("s.a")).await.unwrap();
+    let gate = Gate::closed();
+    let gateway = gateway([Function::named("a").topic("s.a").echo()]).await;
+    gateway.fault("a", Fault::gate(&gate));
+    let connector = Connector::ready(&server, &gateway, &BOUND).await;
+    server.publish("s.a", "runs meanwhile").await;
+    gate.wait_for_waiting(1).await;
+    stream.update_consumer(of("s.b")).await.unwrap();
+    server.publish("s.b", "x").await;
+    gateway.deploy(Function::named("b").topic("s.b").echo());
+    connector.until_logged("to be served as it is now").await;
+    gate.open();
+    gateway.ledger().wait_for("both", |calls| calls.well().count() == 2).await;
+    until_empty(&stream, "theirs").await;
+    assert_eq!(gateway.ledger().calls().len(), 2);
+    connector.until_ready().await;
+    connector.balanced().await;
+}
+
+#[tokio::test]
 async fn a_consumer_that_would_lose_messages_is_refused_with_the_reason() {
     let mut server = Server::start().await;
     let stream = server.stream("S", &["s"]).await;

@@ -4,8 +4,15 @@
 
 mod bound;
 mod chaos;
+mod cluster;
 mod core;
 mod faults;
 mod jetstream;
+mod jwt;
+mod losses;
+mod permissions;
+mod pki;
+mod replicas;
 mod security;
 mod support;
+mod unreadable;

@@ -1,43 +1,105 @@
-//! Credentials, permissions and encryption.
+//! Credentials and encryption: each refused first, and taken once the files are right.
 
 use std::fs;
-use std::path::Path;
 
 use dev_gateway::Function;
 
-use crate::support::{Connector, Server, directory, gateway};
+use crate::jwt::Operator;
+use crate::pki::Authority;
+use crate::support::{Connector, Server, directory, gateway, write};
 
-fn write(directory: &Path, name: &str, text: &str) -> String {
-    let path = directory.join(name);
-    fs::write(&path, text).unwrap();
-    path.to_str().unwrap().to_owned()
-}
-
-async fn called_with(server: &Server, client: async_nats::Client, env: &[(&str, &str)]) {
+/// Files that are wrong are told of as `why`; once `correct` has put them right they are used,
+/// without a restart, and without a word of what is in them.
+async fn heals(
+    server: &Server,
+    client: async_nats::ConnectOptions,
+    env: &[(&str, &str)],
+    why: &str,
+    correct: impl FnOnce(),
+) {
     let gateway = gateway([Function::named("f").topic("t").echo()]).await;
-    let connector = Connector::ready(server, &gateway, env).await;
+    let connector = Connector::start(&server.address(), &gateway, env);
+    connector.until_unready(why).await;
+    correct();
+    connector.until_ready().await;
     connector.until_logged("subscribed").await;
+    let client = client.connect(server.address()).await.unwrap();
     client.publish("t", "x".into()).await.unwrap();
     gateway.ledger().wait_for("the call", |calls| calls.of("f").count() == 1).await;
+    for (name, file) in env.iter().filter(|(name, _)| name.ends_with("_file")) {
+        for line in fs::read_to_string(file).unwrap().lines().filter(|line| line.len() > 6) {
+            assert_eq!(connector.lines_with(line), 0, "the log tells what is in {name}");
+        }
+    }
 }
 
 #[tokio::test]
-async fn bad_credentials_are_told_and_a_corrected_file_is_used() {
+async fn a_wrong_password_is_told_and_the_corrected_one_used() {
     let server = Server::with("authorization { user: me, password: hunter2 }").await;
     let files = directory();
-    let user = write(&files, "user", "me\n");
-    let password = write(&files, "password", "wrong\n");
-    let gateway = gateway([Function::named("f").topic("t").echo()]).await;
+    let (user, password) = (write(&files, "user", "me\n"), write(&files, "password", "wrong\n"));
     let env = [("username_file", &*user), ("password_file", &*password)];
-    let connector = Connector::start(&server.address(), &gateway, &env);
-    connector.until_unready("authorization violation").await;
-    write(&files, "password", "hunter2\n");
-    connector.until_ready().await;
-    connector.until_logged("subscribed").await;
-    let client = server.client_as("me", "hunter2").await;
-    client.publish("t", "x".into()).await.unwrap();
-    gateway.ledger().wait_for("the call", |calls| calls.of("f").count() == 1).await;
-    assert_eq!(connector.lines_with("hunter2"), 0);
+    let client = async_nats::ConnectOptions::with_user_and_password("me".into(), "hunter2".into());
+    let correct = || drop(write(&files, "password", "hunter2\n"));
+    heals(&server, client, &env, "authorization violation", correct).await;
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_told_and_the_corrected_one_used() {
+    let server = Server::with("authorization { token: s3cr3t7 }").await;
+    let files = directory();
+    let token = write(&files, "token", "another");
+    let client = async_nats::ConnectOptions::with_token("s3cr3t7".into());
+    let correct = || drop(write(&files, "token", "s3cr3t7"));
+    heals(&server, client, &[("token_file", &token)], "authorization violation", correct).await;
+}
+
+#[tokio::test]
+async fn a_strangers_nkey_is_told_and_ours_used() {
+    let (pair, stranger) = (nkeys::KeyPair::new_user(), nkeys::KeyPair::new_user());
+    let users = format!("authorization {{ users: [ {{ nkey: \"{}\" }} ] }}", pair.public_key());
+    let server = Server::with(&users).await;
+    let files = directory();
+    let seed = write(&files, "seed", &stranger.seed().unwrap());
+    let client = async_nats::ConnectOptions::with_nkey(pair.seed().unwrap());
+    let correct = || drop(write(&files, "seed", &pair.seed().unwrap()));
+    heals(&server, client, &[("nkey_file", &seed)], "authorization violation", correct).await;
+}
+
+#[tokio::test]
+async fn no_seed_at_all_is_told_and_a_seed_used() {
+    let pair = nkeys::KeyPair::new_user();
+    let users = format!("authorization {{ users: [ {{ nkey: \"{}\" }} ] }}", pair.public_key());
+    let server = Server::with(&users).await;
+    let files = directory();
+    let seed = write(&files, "seed", "what?");
+    let client = async_nats::ConnectOptions::with_nkey(pair.seed().unwrap());
+    let correct = || drop(write(&files, "seed", &pair.seed().unwrap()));
+    heals(&server, client, &[("nkey_file", &seed)], "holds no usable seed", correct).await;
+}
+
+#[tokio::test]
+async fn credentials_of_another_account_are_told_and_ours_used() {
+    let operator = Operator::new();
+    let server = Server::with(&operator.configuration()).await;
+    let files = directory();
+    let creds = write(&files, "creds", &Operator::new().user());
+    let client = async_nats::ConnectOptions::with_credentials(&operator.user()).unwrap();
+    let correct = || drop(write(&files, "creds", &operator.user()));
+    let env = [("credentials_file", &*creds)];
+    heals(&server, client, &env, "authorization violation", correct).await;
+}
+
+#[tokio::test]
+async fn a_file_that_holds_no_credentials_is_told_and_corrected() {
+    let operator = Operator::new();
+    let server = Server::with(&operator.configuration()).await;
+    let files = directory();
+    let creds = write(&files, "creds", "nothing of the kind\n");
+    let client = async_nats::ConnectOptions::with_credentials(&operator.user()).unwrap();
+    let correct = || drop(write(&files, "creds", &operator.user()));
+    let env = [("credentials_file", &*creds)];
+    heals(&server, client, &env, "is no credentials file", correct).await;
 }
 
 #[tokio::test]
@@ -69,94 +131,48 @@ async fn credentials_that_change_at_the_server_are_followed_without_a_restart() 
 }
 
 #[tokio::test]
-async fn an_nkey_proves_who_we_are() {
-    let pair = nkeys::KeyPair::new_user();
-    let users = format!(
-        "authorization {{ users: [ {{ nkey: \"{}\" }}, {{ user: u, password: p }} ] }}",
-        pair.public_key()
-    );
-    let server = Server::with(&users).await;
-    let seed = write(&directory(), "seed", &pair.seed().unwrap());
-    let client = server.client_as("u", "p").await;
-    called_with(&server, client, &[("nkey_file", &seed)]).await;
+async fn a_strangers_authority_is_told_and_ours_used() {
+    let (ours, stranger) = (Authority::new(), Authority::new());
+    let server = Server::with(&ours.server_tls("")).await;
+    let files = directory();
+    let ca = write(&files, "ca.pem", &stranger.certificate());
+    let correct = || drop(write(&files, "ca.pem", &ours.certificate()));
+    let client = ours.client();
+    heals(&server, client, &[("tls_ca_file", &ca)], "invalid peer certificate", correct).await;
 }
 
 #[tokio::test]
-async fn a_refused_subscription_is_told_and_the_others_go_on() {
-    let denied = |what: &str| {
-        format!(
-            "authorization {{ users: [ {{ user: u, password: p, permissions: {{ subscribe: {{ deny: \"{what}\" }} }} }} ] }}"
-        )
-    };
-    let server = Server::with(&denied("secret.>")).await;
+async fn a_strangers_certificate_is_told_and_ours_used() {
+    let (ours, stranger) = (Authority::new(), Authority::new());
+    let server = Server::with(&ours.server_tls("verify: true")).await;
     let files = directory();
-    let (user, password) = (write(&files, "u", "u"), write(&files, "p", "p"));
-    let functions =
-        [Function::named("f").topic("t").echo(), Function::named("g").topic("secret.>").echo()];
-    let gateway = gateway(functions).await;
-    let env = [("username_file", &*user), ("password_file", &*password), ("topics", "t,secret.>")];
-    let connector = Connector::start(&server.address(), &gateway, &env);
-    connector.until_unready("Permissions Violation").await;
-    let client = server.client_as("u", "p").await;
-    client.publish("t", "x".into()).await.unwrap();
-    gateway.ledger().wait_for("the other topic", |calls| calls.of("f").count() == 1).await;
-
-    server.configure(&denied("something.else"));
-    server.reload().await;
-    connector.until_ready().await;
-    connector.until_logged("well again subject=\"subscription to secret.>\"").await;
-    assert_eq!(
-        connector.lines_with("not well subject=\"subscription"),
-        1,
-        "told once, not at each listing"
-    );
-    // The server has closed every connection whose permissions changed.
-    let client = server.client_as("u", "p").await;
-    client.publish("secret.x", "x".into()).await.unwrap();
-    gateway.ledger().wait_for("the topic", |calls| calls.of("g").count() == 1).await;
-}
-
-#[tokio::test]
-async fn encrypted_and_with_certificates_on_both_sides() {
-    let files = directory();
-    let openssl = |args: &str| {
-        let done = std::process::Command::new("openssl")
-            .args(args.split(' '))
-            .current_dir(&files)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let replace = |pair: (String, String)| {
+        (write(&files, "cert.pem", &pair.0), write(&files, "key.pem", &pair.1))
     };
-    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca");
-    fs::write(files.join("names"), "subjectAltName=IP:127.0.0.1,DNS:localhost").unwrap();
-    for name in ["server", "client"] {
-        openssl(&format!(
-            "req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
-        ));
-        openssl(&format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2 -extfile names"
-        ));
-    }
-    let path = |name: &str| files.join(name).to_str().unwrap().to_owned();
-    let tls = format!(
-        "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true }}",
-        path("server.pem"),
-        path("server.key"),
-        path("ca.pem")
-    );
-    let server = Server::with(&tls).await;
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let client = async_nats::ConnectOptions::new()
-        .add_root_certificates(files.join("ca.pem"))
-        .add_client_certificate(files.join("client.pem"), files.join("client.key"))
-        .connect(format!("tls://{}", server.address()))
-        .await
-        .unwrap();
-    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let (cert, key) = replace(stranger.issue("client"));
+    let ca = write(&files, "ca.pem", &ours.certificate());
     let env = [("tls_ca_file", &*ca), ("tls_cert_file", &*cert), ("tls_key_file", &*key)];
-    called_with(&server, client, &env).await;
+    let correct = || drop(replace(ours.issue("client")));
+    heals(&server, ours.client_with_certificate(), &env, "UnknownCA", correct).await;
+}
 
+#[tokio::test]
+async fn encryption_may_begin_before_the_greeting() {
+    let (ours, stranger) = (Authority::new(), Authority::new());
+    let server = Server::with(&ours.server_tls("handshake_first: true")).await;
+    let files = directory();
+    let ca = write(&files, "ca.pem", &stranger.certificate());
+    let correct = || drop(write(&files, "ca.pem", &ours.certificate()));
+    let env = [("tls_ca_file", &*ca), ("tls_first", "true")];
+    let client = ours.client().tls_first();
+    heals(&server, client, &env, "invalid peer certificate", correct).await;
+}
+
+#[tokio::test]
+async fn a_server_without_encryption_is_refused_where_it_is_required() {
+    let server = Server::start().await;
     let gateway = gateway([]).await;
     let connector = Connector::start(&server.address(), &gateway, &[("tls", "true")]);
-    connector.until_unready("invalid peer certificate").await;
+    connector.until_unready("broker").await;
+    assert_eq!(connector.lines_with("INFO well subject=broker"), 0);
 }

@@ -13,7 +13,7 @@ use async_nats::jetstream::stream::{self, RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
 use dev_gateway::{Config, DevGateway, Function};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -62,6 +62,24 @@ pub(crate) fn directory() -> PathBuf {
     drop(std::fs::remove_dir_all(&directory));
     std::fs::create_dir_all(&directory).unwrap();
     directory
+}
+
+/// Writes a file, and gives its path.
+pub(crate) fn write(directory: &Path, name: &str, text: &str) -> String {
+    let path = directory.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The connector's binary: the one that was built with this test, or, for proofs and figures, the
+/// one that is shipped, which has to be built beforehand.
+fn connector() -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_nats-connector"));
+    if std::env::var_os("TEST_RELEASED_BINARIES").is_none() {
+        return built.to_owned();
+    }
+    let target = built.ancestors().nth(2).unwrap();
+    target.join("release").join(built.file_name().unwrap())
 }
 
 /// The server's binary, fetched once.
@@ -161,8 +179,13 @@ impl Server {
         until("the server", async || {
             let stream = tokio::net::TcpStream::connect(address).await.ok()?;
             let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line).await.ok()?;
-            line.starts_with("INFO").then_some(())
+            let mut stream = BufReader::new(stream);
+            let greeting = stream.read_line(&mut line);
+            match tokio::time::timeout(Duration::from_millis(300), greeting).await {
+                Ok(read) => read.is_ok_and(|_| line.starts_with("INFO")).then_some(()),
+                // It waits for us to speak first, in TLS.
+                Err(_) => Some(()),
+            }
         })
         .await;
     }
@@ -172,10 +195,29 @@ impl Server {
         child.kill().await.unwrap();
     }
 
-    /// Reads its configuration again.
+    /// Ends it in good order.
+    pub(crate) async fn stop(&mut self) {
+        self.signal("-TERM").await;
+        self.child.take().unwrap().wait().await.unwrap();
+    }
+
+    /// Lets it hang, with its connections open.
+    pub(crate) async fn pause(&self) {
+        self.signal("-STOP").await;
+    }
+
+    pub(crate) async fn resume(&self) {
+        self.signal("-CONT").await;
+    }
+
+    /// Makes it read its configuration again.
     pub(crate) async fn reload(&self) {
+        self.signal("-HUP").await;
+    }
+
+    async fn signal(&self, signal: &str) {
         let pid = self.child.as_ref().unwrap().id().unwrap();
-        let told = Command::new("kill").args(["-HUP", &pid.to_string()]).status().await.unwrap();
+        let told = Command::new("kill").args([signal, &pid.to_string()]).status().await.unwrap();
         assert!(told.success());
     }
 
@@ -189,6 +231,11 @@ impl Server {
             self.client = Some(async_nats::connect(self.address()).await.unwrap());
         }
         self.client.clone().unwrap()
+    }
+
+    /// What the test does from now on, it does as this user.
+    pub(crate) async fn log_in(&mut self, user: &str, password: &str) {
+        self.client = Some(self.client_as(user, password).await);
     }
 
     pub(crate) async fn client_as(&self, user: &str, password: &str) -> Client {
@@ -214,6 +261,20 @@ impl Server {
         let context = self.context().await;
         // A cluster may still be choosing its leader.
         until("the stream", async || context.create_stream(config.clone()).await.ok()).await
+    }
+
+    /// Publishes bytes that no client library would: `head` is the headers, their first line and
+    /// the blank one at the end included.
+    pub(crate) async fn publish_raw(&self, subject: &[u8], head: &[u8], payload: &[u8]) {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let (header, total) = (head.len(), head.len() + payload.len());
+        let mut sent = b"CONNECT {\"verbose\":false,\"headers\":true}\r\nHPUB ".to_vec();
+        sent.extend(subject);
+        sent.extend(format!(" {header} {total}\r\n").as_bytes());
+        sent.extend([head, payload, b"\r\nPING\r\n"].concat());
+        stream.write_all(&sent).await.unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        while lines.next_line().await.unwrap().unwrap() != "PONG" {}
     }
 
     pub(crate) async fn publish(&mut self, subject: &str, payload: impl Into<bytes::Bytes>) -> u64 {
@@ -284,12 +345,22 @@ impl Connector {
     }
 
     pub(crate) fn start(servers: &str, gateway: &DevGateway, env: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(connector()), servers, gateway, env)
+    }
+
+    /// Starts one by a command that becomes the connector.
+    fn start_by(
+        mut command: Command,
+        servers: &str,
+        gateway: &DevGateway,
+        env: &[(&str, &str)],
+    ) -> Self {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let port = free_port();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nats-connector"));
         command
             .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("broker_host", servers)
             .env("gateway_url", gateway.url())
             .env("rebuild_interval", "200ms")
@@ -308,6 +379,19 @@ impl Connector {
         keep(child.stderr.take().unwrap(), &log);
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
         Self { child, admin: format!("http://127.0.0.1:{port}"), log, http }
+    }
+
+    /// Starts one that resolves names by a hosts file of its own.
+    pub(crate) fn with_hosts(
+        hosts: &Path,
+        servers: &str,
+        gateway: &DevGateway,
+        env: &[(&str, &str)],
+    ) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["-rm", "sh", "-c", "mount --bind $0 /etc/hosts && exec $1"]);
+        command.arg(hosts).arg(connector());
+        Self::start_by(command, servers, gateway, env)
     }
 
     async fn get(&self, path: &str) -> Option<(u16, String)> {
