@@ -64,6 +64,11 @@ test-unit: need ## Run the tests that need no broker
 prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions (about ten minutes)
 	@$(DEV) TEST_RELEASED_BINARIES=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
 
+.PHONY: prove-edge
+prove-edge: need ## Prove it of MQTT on two brokers, and that connectors wait for what comes late (about twenty-five minutes)
+	@$(DEV) tests/run.sh --package mqtt-connector --test mqtt chaos -- --ignored --nocapture --test-threads 1
+	@$(DEV) tests/run.sh --package integration --test it late -- --ignored
+
 .PHONY: demo
 demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh
