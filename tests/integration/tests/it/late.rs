@@ -7,11 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dev_gateway::{Config, DevGateway, Function};
-use integration::{Connector, Launch, unique};
-use tokio::process::Command;
+use integration::{Connector, Launch, Mosquitto, unique};
 use tokio::time::sleep;
-
-use super::mqtt::script;
 
 /// How long each thing is away. Long enough for a summary, and for a changed reason to be told.
 const OUTAGE: Duration = Duration::from_secs(65);
@@ -91,14 +88,13 @@ async fn cron_waits_for_its_gateway() {
 async fn mqtt_waits_for_its_gateway_and_its_broker() {
     let (names, address, began) = (Names::new(), free_address(), Instant::now());
     let (_, port) = address.rsplit_once(':').expect("it has a port");
-    let broker = unique("late");
-    let at = script("up", &broker)["PORT"].clone();
-    script("down", &broker);
+    let broker = Mosquitto::start(&[]);
+    broker.down();
     let launch = names
         .launch("mqtt")
         .set("gateway_url", format!("http://the-gateway:{port}"))
-        .set("broker", format!("tcp://the-broker:{at}"))
-        .set("id", &broker)
+        .set("broker", format!("tcp://the-broker:{}", broker.port()))
+        .set("id", "late")
         .set("topics", "t")
         .set("qos", "1");
     let connector = launch.start().await;
@@ -109,13 +105,10 @@ async fn mqtt_waits_for_its_gateway_and_its_broker() {
     connector.not_ready("broker").await;
     sleep(OUTAGE).await;
     names.resolve("the-broker", &connector, "broker").await;
-    script("up", &broker);
+    broker.up();
     connector.ready().await;
     judge(&connector.lines(), began.elapsed());
-    let publish = ["-h", "127.0.0.1", "-p", &at, "-q", "1", "-t", "t", "-m", "x"];
-    let published = Command::new("mosquitto_pub").args(publish).status().await;
-    assert!(published.expect("mosquitto_pub can be run").success());
+    broker.publish("t", "x\n");
     gateway.ledger().wait_for("the call", |calls| calls.well().count() == 1).await;
     connector.end().await;
-    script("wipe", &broker);
 }
