@@ -96,13 +96,15 @@ impl Broker {
         Self::start(kind, settings)
     }
 
-    fn script(&self, verb: &str, arguments: &[&str]) -> BTreeMap<String, String> {
+    fn command(&self, verb: &str) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let output = Command::new(root.join(format!("tests/brokers/{}.sh", self.kind)))
-            .args([verb, "--name", &self.name])
-            .args(arguments)
-            .output()
-            .unwrap();
+        let mut command = Command::new(root.join(format!("tests/brokers/{}.sh", self.kind)));
+        command.args([verb, "--name", &self.name]);
+        command
+    }
+
+    fn script(&self, verb: &str, arguments: &[&str]) -> BTreeMap<String, String> {
+        let output = self.command(verb).args(arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{verb}: {errors}");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -212,9 +214,11 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the broker's log:\n{}", self.log());
+            // It may never have run.
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("the broker's log:\n{log}");
         }
-        self.script("wipe", &[]);
+        drop(self.command("wipe").output());
     }
 }
 
