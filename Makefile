@@ -43,6 +43,9 @@ check: need $(DENY) ## Check format, lints, dependencies, scripts, and that gene
 	cargo fmt --all --check
 	$(DEV) cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(DENY) --all-features --locked check --hide-inclusion-graph bans licenses sources
+	@# Not linted: the hundred crates it brings are built only for who wants to see the demonstration.
+	cargo fmt --manifest-path demo/broker/Cargo.toml --check
+	$(DENY) --manifest-path demo/broker/Cargo.toml --locked check --hide-inclusion-graph bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo "shellcheck is not installed: skipped"; fi
 	@mkdir -p var
@@ -70,8 +73,13 @@ prove-nats: need ## The same for NATS: JetStream under every fault, replicas of 
 	env -u OPENSSL_NO_VENDOR cargo build --locked --release -p nats-connector
 	@$(DEV) TEST_RELEASED_BINARIES=1 cargo test --locked -p nats-connector --test nats -- --ignored --nocapture --test-threads 1 full_size
 
+.PHONY: prove-edge
+prove-edge: need ## Prove it of MQTT on two brokers, and that connectors wait for what comes late (about twenty-five minutes)
+	@$(DEV) tests/run.sh --package mqtt-connector --test mqtt chaos -- --ignored --nocapture --test-threads 1
+	@$(DEV) tests/run.sh --package integration --test it late -- --ignored
+
 .PHONY: demo
-demo: need ## Watch functions called on their schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
+demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh
 
 .PHONY: demo-kafka
@@ -83,7 +91,7 @@ bless: need ## Write the generated files anew: docs/configuration.md and the oth
 	BLESS=1 $(DEV) cargo test --locked --workspace golden
 
 .PHONY: bench
-bench: need ## Measure throughput, latency, memory and start
+bench: need ## Measure what an event costs, memory and start of Kafka, MQTT and cron (tests/bench/run.sh mqtt: one of them)
 	@tests/bench/run.sh
 
 .PHONY: clean

@@ -1,60 +1,83 @@
 # shellcheck shell=bash
-# What the demonstrations share: a development gateway, a connector beside it, and the account of the ledger at the end.
+# What the demonstrations share: a development gateway, connectors beside it, and the account of the ledger at the end.
 #
-# A demonstration sources this file, calls `play STACK CONNECTOR`, waits as it likes, and ends with `account`.
+# A demonstration sources this file, calls `play STACK CONNECTOR...`, waits as it likes, and ends with `account`.
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 stage=$PWD/var/demo
 ledger=$stage/ledger.jsonl
 gateway=''
-connector=''
+connectors=()
 interrupted=no
+mkdir -p "$stage"
+rm -f "$stage"/*.{jsonl,log,out}
 trap 'interrupted=yes' INT TERM
 trap leave EXIT
 
-# Builds and starts gateway and connector. The connector's settings are the environment it is called with.
-play() {
-  local stack=$1 binary=$2 deadline
-  cargo build --locked --quiet -p dev-gateway -p "$binary"
-  mkdir -p "$stage"
-  rm -f "$ledger"
-  functions=$(awk '/^  [a-z][a-z0-9-]*:$/ && seen { sub(":", ""); print $1 } /^functions:/ { seen = 1 }' "$stack")
-
-  # Sessions of their own: Ctrl-C is for this script, which then ends the connector first and the gateway after it.
-  setsid target/debug/dev-gateway --listen 127.0.0.1:0 --stack "$stack" --ledger "$ledger" --quiet \
-    >"$stage/gateway.out" 2>"$stage/gateway.log" &
-  gateway=$!
-  deadline=$((SECONDS + 10))
-  until grep -qs '^listening on ' "$stage/gateway.out"; do
-    if ! kill -0 "$gateway" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
-      cat "$stage/gateway.log" >&2
-      echo "the development gateway did not start" >&2
+# Waits until a file has a line that contains $2, written by process $3.
+await() {
+  local file=$1 text=$2 process=$3 deadline=$((SECONDS + 30))
+  until grep -qsF "$text" "$file"; do
+    if ! kill -0 "$process" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
+      echo "no \"$text\" in $file:" >&2
+      cat "${file%.*}".{out,log} 2>/dev/null >&2 || true
       exit 1
     fi
     sleep 0.05
   done
-  gateway_url=$(sed -n 's/^listening on //p' "$stage/gateway.out") \
-    setsid "target/debug/$binary" &
-  connector=$!
 }
 
-# Goes on until Ctrl-C, until $1 seconds have passed (empty: no limit), or until $2 calls have ended (empty: no number).
+# Builds and starts gateway and connectors. The connectors' settings are the environment it is called with.
+play() {
+  local stack=$1 binary
+  shift
+  # shellcheck disable=SC2046 # each connector is a word
+  cargo build --locked --quiet $(printf -- '-p %s ' dev-gateway "$@")
+  functions=$(awk '/^  [a-z][a-z0-9-]*:$/ && seen { sub(":", ""); print $1 } /^functions:/ { seen = 1 }' "$stack")
+
+  # Sessions of their own: Ctrl-C is for this script, which then ends the connectors first and the gateway after them.
+  setsid target/debug/dev-gateway --listen 127.0.0.1:0 --stack "$stack" --ledger "$ledger" --quiet \
+    >"$stage/gateway.out" 2>"$stage/gateway.log" &
+  gateway=$!
+  await "$stage/gateway.out" 'listening on ' "$gateway"
+  gateway_url=$(sed -n 's/^listening on //p' "$stage/gateway.out")
+  export gateway_url
+  for binary in "$@"; do
+    # Any port: there may be several connectors here, and others on this machine.
+    admin_port=0 setsid "target/debug/$binary" > >(trap '' INT; exec tee "$stage/$binary.log") &
+    connectors+=($!)
+  done
+}
+
+# How many calls of function $1 have ended; of all, if that is empty.
+ended() { grep -c "\"record\":\"end\".*\"function\":\"$1" "$ledger" || true; }
+
+all_run() {
+  local process
+  for process in "$@"; do kill -0 "$process" 2>/dev/null || return 1; done
+}
+
+# Goes on until Ctrl-C, until $1 seconds have passed (empty: no limit), until $2 calls have ended (empty: no number), or
+# until a connector ends.
 watch() {
   local seconds=$1 calls=$2 began=$SECONDS
-  while [ "$interrupted" = no ] && kill -0 "$connector" 2>/dev/null; do
+  while [ "$interrupted" = no ] && all_run "${connectors[@]}"; do
     [ -z "$seconds" ] || [ $((SECONDS - began)) -lt "$seconds" ] || break
-    [ -z "$calls" ] || [ "$(grep -c '"record":"end"' "$ledger" || true)" -lt "$calls" ] || break
+    [ -z "$calls" ] || [ "$(ended '')" -lt "$calls" ] || break
     sleep 0.1
   done
 }
 
-# Ends the connector, prints what the functions saw, and fails unless every one was called and every call ended well.
+# Ends the connectors, prints what the functions saw, and fails unless every one was called and every call ended well.
 account() {
-  local result=0
-  kill -TERM "$connector" 2>/dev/null || true
-  wait "$connector" || result=$?
-  connector=''
-  [ "$result" -eq 0 ] || echo "the connector ended with $result" >&2
+  local result=0 process code
+  kill -TERM "${connectors[@]}" 2>/dev/null || true
+  for process in "${connectors[@]}"; do
+    code=0
+    wait "$process" || code=$?
+    [ "$code" -eq 0 ] || { echo "a connector ended with $code" >&2; result=1; }
+  done
+  connectors=()
   echo
   echo "what the functions saw:"
   awk -v wanted="$functions" '
@@ -81,7 +104,7 @@ account() {
 
 leave() {
   local process
-  for process in $connector $gateway; do
+  for process in "${connectors[@]}" $gateway; do
     kill -TERM "$process" 2>/dev/null || true
     wait "$process" 2>/dev/null || true
   done

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Measures the Kafka connector, as it is shipped, beside `oha`, a bare HTTP client, which is built the first time.
-# Prints a table; nothing is asserted.
+# Measures connectors, as they are shipped, beside `oha`, a bare HTTP client, which is built the first time.
+# Prints a table for each; nothing is asserted.
+#
+#   tests/bench/run.sh [WHICH]
+#
+# WHICH is kafka, mqtt or cron; unless told otherwise all of them, one after the other.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -13,4 +17,4 @@ if [ ! -x "$tool/bin/oha" ]; then
 fi
 
 export OHA=$PWD/$tool/bin/oha TEST_RELEASED_BINARIES=1
-exec tests/run.sh --package integration --test bench -- --ignored --nocapture
+exec tests/run.sh --package integration --test bench -- --ignored --nocapture --test-threads 1 "$@"

@@ -26,14 +26,15 @@ const ADMIN_LINE: &str = "admin server listens";
 pub struct Launch {
     kind: String,
     settings: Vec<(String, String)>,
+    through: Vec<String>,
     arguments: Vec<String>,
 }
 
 impl Launch {
     /// A connector of this kind, such as `kafka`, with nothing set but a free admin port.
     pub fn new(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), settings: Vec::new(), arguments: Vec::new() }
-            .set("admin_port", "0")
+        let (settings, through, arguments) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind: kind.to_owned(), settings, through, arguments }.set("admin_port", "0")
     }
 
     /// Sets a setting through the environment; the last one of a name counts.
@@ -46,6 +47,13 @@ impl Launch {
     /// Leaves a setting unset.
     pub fn unset(mut self, name: &str) -> Self {
         self.settings.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// Has this command start it, which is given the connector and its arguments as its own last ones and replaces
+    /// itself by it.
+    pub fn through<'a>(mut self, command: impl IntoIterator<Item = &'a str>) -> Self {
+        self.through = command.into_iter().map(str::to_owned).collect();
         self
     }
 
@@ -82,8 +90,10 @@ impl Launch {
     }
 
     fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut words = self.through.iter().map(AsRef::as_ref).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or(program.as_os_str()));
         command
+            .args(words)
             .args(&self.arguments)
             .env_clear()
             .envs(self.settings.iter().map(|(name, value)| (name, value)))

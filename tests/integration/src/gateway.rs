@@ -54,7 +54,17 @@ impl Gateway {
 
     /// Adds a function that echoes the events of a topic.
     pub async fn deploy(&self, function: &str, topic: &str) {
-        let body = json!({ "annotations": { "topic": topic } });
+        self.annotate(function, &json!({ "topic": topic })).await;
+    }
+
+    /// Adds a function that is called on a schedule.
+    pub async fn schedule(&self, function: &str, schedule: &str) {
+        let annotations = json!({ "topic": "cron-function", "schedule": schedule });
+        self.annotate(function, &annotations).await;
+    }
+
+    async fn annotate(&self, function: &str, annotations: &Value) {
+        let body = json!({ "annotations": annotations });
         self.ask(Method::PUT, &format!("functions/{function}"), &body).await;
     }
 

@@ -1,6 +1,6 @@
 //! The promise, on real brokers: what the tests of whole connectors are written with.
 //!
-//! [`kafka`] is a broker and what a test does with it, [`connector`] a connector's own binary with
+//! [`kafka`] and [`mosquitto`] are brokers and what a test does with them, [`connector`] a connector's own binary with
 //! its log, pages and signals, [`metrics`] what it says of itself, [`process`] what the kernel says
 //! of any process, [`golden`] the files that binaries generate, [`certificates`] what TLS needs. The gateway is the crate `dev_gateway`, in the test's own process.
 //!
@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod golden;
 pub mod kafka;
 pub mod metrics;
+pub mod mosquitto;
 pub mod process;
 pub mod wait;
 
@@ -24,6 +25,7 @@ pub use certificates::Authority;
 pub use connector::{Connector, Ended, Launch, program};
 pub use gateway::Gateway;
 pub use kafka::{Broker, Record};
+pub use mosquitto::Mosquitto;
 pub use wait::{PATIENCE, until};
 
 use std::path::PathBuf;

@@ -11,4 +11,5 @@ mod forms;
 mod losses;
 mod network;
 mod promise;
+mod replicas;
 mod support;

@@ -154,21 +154,34 @@ async fn tls_with_an_authority_and_a_client_certificate_of_ones_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets() {
-    let second = free_port();
+    let [ca, certificate, key] = certificates(&folder(), "localhost");
+    let (plain, encrypted) = (free_port(), free_port());
     let broker = Broker::mosquitto(&[
         "listener @PORT@ 127.0.0.1",
-        &format!("listener {second} 127.0.0.1"),
+        &format!("listener {plain} 127.0.0.1"),
         "protocol websockets",
+        &format!("listener {encrypted} 127.0.0.1"),
+        "protocol websockets",
+        &format!("certfile {certificate}"),
+        &format!("keyfile {key}"),
     ]);
+    let ways = [
+        (format!("ws://127.0.0.1:{plain}/mqtt"), None),
+        (format!("wss://localhost:{encrypted}/mqtt"), Some(&ca)),
+    ];
     for version in ["4", "5"] {
-        let gateway = echo().await;
-        let setup = Setup::new(&format!("ws://127.0.0.1:{second}/mqtt"), &gateway)
-            .with("topic", "t")
-            .with("protocol_version", version);
-        let connector = setup.ready().await;
-        broker.publish("t", "x", &["-q", "1"]);
-        gateway.ledger().wait_for("the call", |calls| calls.well().count() == 1).await;
-        assert_eq!(connector.stop().await, 0);
+        for (url, ca_file) in &ways {
+            let gateway = echo().await;
+            let mut setup =
+                Setup::new(url, &gateway).with("topic", "t").with("protocol_version", version);
+            if let Some(ca_file) = ca_file {
+                setup = setup.with("ca_file", ca_file);
+            }
+            let connector = setup.ready().await;
+            broker.publish("t", "x", &["-q", "1"]);
+            gateway.ledger().wait_for("the call", |calls| calls.well().count() == 1).await;
+            assert_eq!(connector.stop().await, 0);
+        }
     }
 }
 

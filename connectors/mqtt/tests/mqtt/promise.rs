@@ -1,11 +1,11 @@
 //! Nothing is acknowledged before it has been answered well, and nothing that was not is lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dev_gateway::{Calls, DevGateway, Fault, Function, Gate};
 
-use crate::support::{Broker, Connector, Setup, gateway, wait_until};
+use crate::support::{Broker, Setup, gateway, wait_until};
 
 fn answered(calls: &Calls) -> BTreeSet<String> {
     calls.well().map(|call| call.text()).collect()
@@ -133,6 +133,40 @@ async fn a_killed_broker_loses_nothing() {
     }
 }
 
+/// On the next connection the same message, or another one, has its packet id.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_outlives_its_connection_acknowledges_nothing() {
+    for version in ["4", "5"] {
+        let mut broker = Broker::mosquitto(&[]);
+        let gateway = echo("f", "t").await;
+        let (first, second) = (Gate::closed(), Gate::closed());
+        gateway.fault("f", Fault::gate(&first));
+        let setup = Setup::new(&broker.url(), &gateway)
+            .with("topic", "t")
+            .with("protocol_version", version);
+        let connector = setup.ready().await;
+        broker.publish("t", "one", &["-q", "1"]);
+        first.wait_for_waiting(1).await;
+        gateway.fault("f", Fault::gate(&second));
+        broker.kill().await;
+        connector.wait_unready("broker").await;
+        broker.restart();
+        let again = format!("Sending PUBLISH to {} (d1", setup.id);
+        broker.wait_for_log("it comes again", |log| log.contains(&again)).await;
+
+        // Called again when the first call has ended: its answer has been judged by then.
+        first.open();
+        second.wait_for_waiting(1).await;
+        broker.publish("elsewhere", "marker", &["-q", "1", "-i", "marker"]);
+        broker.wait_for_log("the marker", |log| log.contains("Sending PUBACK to marker")).await;
+        assert_eq!(broker.acknowledged(&setup.id), 0);
+        second.open();
+        wait_until("a PUBACK", || broker.acknowledged(&setup.id) == 1, || broker.log()).await;
+        assert_eq!(gateway.ledger().calls().len(), 2);
+        connector.check_books();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_while_it_was_away_is_replayed_right_after_the_connack() {
     for (kind, version) in [("mosquitto", "4"), ("mosquitto", "5"), ("hivemq", "5")] {
@@ -228,37 +262,6 @@ async fn draining_acknowledges_what_was_answered_and_gives_back_what_waited() {
         let texts: Vec<_> = gateway.ledger().calls().iter().map(dev_gateway::Call::text).collect();
         assert_eq!(texts, numbered(4), "each once, in order");
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn replicas_share_a_subscription() {
-    let broker = Broker::mosquitto(&[]);
-    let gateway = echo("f", "t/+").await;
-    let setup = Setup::new(&broker.url(), &gateway)
-        .with("topic", "$share/group/t/#")
-        .with("protocol_version", "5");
-    let first = setup.ready().await;
-    let replicas = [first, setup.with("replica", "mqtt-connector-1").ready().await];
-    let topics: Vec<String> = (0..10).map(|topic| format!("t/{topic}")).collect();
-    std::thread::scope(|scope| {
-        for topic in &topics {
-            let lines: Vec<_> = numbered(50).iter().map(|n| format!("{topic}:{n}")).collect();
-            let broker = &broker;
-            scope.spawn(move || broker.publish_lines(topic, &lines, &["-q", "1"]));
-        }
-    });
-    gateway.ledger().wait_for("all", |calls| answered(calls).len() == 500).await;
-    let received: Vec<u64> = replicas
-        .each_ref()
-        .map(|it: &Connector| it.metric("tributary_events_received_total"))
-        .into();
-    assert_eq!(received.iter().sum::<u64>(), 500, "each once");
-    assert!(received.iter().all(|&of| of >= 100), "{received:?}");
-    let mut times = BTreeMap::<String, usize>::new();
-    for call in gateway.ledger().calls() {
-        *times.entry(call.text()).or_default() += 1;
-    }
-    assert!(times.values().all(|&times| times == 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,12 @@ use dev_gateway::{Config, DevGateway};
 /// How long a state is waited for before the test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How many messages a connector has answered and not acknowledged at most: what a break of its connection may repeat,
+/// beside what it has acknowledged and the broker has not read ([`Broker::unread`]).
+pub(crate) const WINDOW: usize = 64;
+/// The bytes of a PUBACK.
+pub(crate) const PUBACK: usize = 4;
+
 /// Waits until `reached`. Looks again and again; gives up with what `account` says.
 pub(crate) async fn wait_until(
     what: &str,
@@ -78,13 +84,27 @@ impl Broker {
         broker
     }
 
-    fn script(&self, verb: &str, arguments: &[&str]) -> BTreeMap<String, String> {
+    /// One that keeps whatever is queued; Mosquitto writes it only at its end, since with thousands queued each change
+    /// would take for ever.
+    pub(crate) fn roomy(kind: &'static str) -> Self {
+        let settings: &[&str] = match kind {
+            "mosquitto" => &["autosave_on_changes false", "max_queued_messages 0"],
+            _ => &[
+                "<mqtt><queued-messages><max-queue-size>100000</max-queue-size></queued-messages></mqtt>",
+            ],
+        };
+        Self::start(kind, settings)
+    }
+
+    fn command(&self, verb: &str) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let output = Command::new(root.join(format!("tests/brokers/{}.sh", self.kind)))
-            .args([verb, "--name", &self.name])
-            .args(arguments)
-            .output()
-            .unwrap();
+        let mut command = Command::new(root.join(format!("tests/brokers/{}.sh", self.kind)));
+        command.args([verb, "--name", &self.name]);
+        command
+    }
+
+    fn script(&self, verb: &str, arguments: &[&str]) -> BTreeMap<String, String> {
+        let output = self.command(verb).args(arguments).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{verb}: {errors}");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -103,12 +123,14 @@ impl Broker {
     /// Kills a Mosquitto. It has its sessions written first: on its own it does so only now and
     /// then for messages under way, and what it had not written is no fault of the connector's.
     pub(crate) async fn kill(&self) {
-        let saves = |log: &str| log.matches("Saving in-memory database").count();
-        let before = saves(&self.log());
         let signal =
             |signal: &str| Command::new("kill").args([signal, self.pid.as_str()]).status().unwrap();
+        // It writes a new file and gives it the old one's name.
+        let database = self.dir.join("data/mosquitto.db");
+        let written = || std::fs::metadata(&database).and_then(|file| file.modified()).ok();
+        let before = written();
         assert!(signal("-USR1").success());
-        self.wait_for_log("the sessions are written", |log| saves(log) > before).await;
+        wait_until("the sessions are written", || written() != before, || self.log()).await;
         assert!(signal("-KILL").success());
     }
 
@@ -165,6 +187,24 @@ impl Broker {
         command
     }
 
+    /// How many bytes clients on this machine have sent that the broker has not read yet.
+    pub(crate) fn unread(&self) -> usize {
+        const ESTABLISHED: &str = "01";
+        let port = format!(":{:04X}", self.port);
+        let bytes = |queue: &str| usize::from_str_radix(queue, 16).unwrap();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let connection = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (sending, receiving) = fields[4].split_once(':').unwrap();
+            match fields[1..4] {
+                [_, to, ESTABLISHED] if to.ends_with(&port) => bytes(sending),
+                [at, _, ESTABLISHED] if at.ends_with(&port) => bytes(receiving),
+                _ => 0,
+            }
+        };
+        table.lines().skip(1).map(connection).sum()
+    }
+
     /// How often the broker's log says that it has received a PUBACK from this client.
     pub(crate) fn acknowledged(&self, client: &str) -> usize {
         self.log().matches(&format!("Received PUBACK from {client} ")).count()
@@ -174,9 +214,11 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the broker's log:\n{}", self.log());
+            // It may never have run.
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("the broker's log:\n{log}");
         }
-        self.script("wipe", &[]);
+        drop(self.command("wipe").output());
     }
 }
 
@@ -312,8 +354,24 @@ impl Connector {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Stops it where it is, until [`thaw`](Self::thaw).
+    pub(crate) async fn freeze(&self) {
+        self.signal("-STOP");
+        let status = format!("/proc/{}/status", self.child.id());
+        let is_frozen = || std::fs::read_to_string(&status).unwrap().contains("State:\tT");
+        wait_until("the connector is frozen", is_frozen, || self.log()).await;
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for its end; the exit code.

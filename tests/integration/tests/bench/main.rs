@@ -1,11 +1,13 @@
-//! What connectors cost, beside a bare HTTP client in the same run: run it by `make bench`. Kafka is here, and what
-//! measures; SQS in a file of its own.
+//! What connectors cost, beside a bare HTTP client in the same run: run it by `make bench`.
+//!
+//! Kafka's own figures stand here, with what all share; [`edge`] has MQTT and cron, [`sqs`] SQS.
 //!
 //! Figures depend on the machine and on what else it does; only ratios within one run mean something. So nothing is
 //! asserted, everything is printed.
 
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
+mod edge;
 mod sqs;
 
 use std::path::PathBuf;
@@ -55,56 +57,84 @@ async fn produce(broker: &Broker, topic: &str, lanes: usize, count: u64) {
     broker.produce_all(topic, records).await;
 }
 
-/// Processor time for each event, beside `oha` before and after; memory; start.
+/// Processor time for each record, beside `oha` before and after; memory; start.
 async fn cost() {
     let broker = Broker::shared().await;
     let topic = broker.topic("bench", 6).await;
     let gateway = Gateway::start(None).await;
     gateway.deploy("work", &topic).await;
     produce(&broker, &topic, 6, WARM_UP + EVENTS + WARM_UP).await;
+    let headers = [
+        format!("X-Topic: {topic}"),
+        format!("X-Event-Id: kafka:{topic}/3@120761"),
+        "Content-Type: application/octet-stream".to_owned(),
+        "X-Connector: kafka-connector".to_owned(),
+        "X-Event-Attempt: 1".to_owned(),
+        "X-Kafka-Partition: 3".to_owned(),
+        "X-Kafka-Offset: 120761".to_owned(),
+        "X-Kafka-Key: key-123".to_owned(),
+        "X-Kafka-Timestamp: 1760000000000".to_owned(),
+        "User-Agent: tributary-kafka-connector/0.1.0".to_owned(),
+    ];
+    let begin = async || {
+        let started = Instant::now();
+        let connector = launch(&broker, &gateway).start().await;
+        connector.line("binding to topics").await;
+        let bound = started.elapsed();
+        connector.line("partitions assigned").await;
+        let joined = started.elapsed() - bound;
+        (connector, vec![("until subscribed", bound), ("for the group to be joined", joined)])
+    };
+    beside_oha("kafka", &gateway, &headers, Some("rdk:"), begin).await;
+    gateway.end().await;
+}
 
+/// Processor time for each event of a connector that is begun by `begin`, beside `oha` before and after; memory; start,
+/// of which `begin` names the parts. `headers` are those of its calls; `client` is how the names of the threads of the
+/// broker's client begin, if it has its own.
+async fn beside_oha(
+    kind: &str,
+    gateway: &Gateway,
+    headers: &[String],
+    client: Option<&str>,
+    begin: impl AsyncFnOnce() -> (Connector, Vec<(&'static str, Duration)>),
+) {
     // Built before anything is timed.
-    binary("kafka").await;
-    let before = oha(&gateway, &headers(&topic)).await;
+    binary(kind).await;
+    let before = oha(gateway, headers).await;
     let calls = gateway.begun().await;
     let started = Instant::now();
-    let connector = launch(&broker, &gateway).start().await;
-    connector.line("binding to topics").await;
-    let bound = started.elapsed();
-    connector.line("partitions assigned").await;
-    let assigned = started.elapsed();
-    reach(&gateway, calls + 1).await;
+    let (connector, parts) = begin().await;
+    reach(gateway, calls + 1).await;
     let first = started.elapsed();
 
     let (used, events, took) =
-        measured(&connector, &gateway, calls + WARM_UP, calls + WARM_UP + EVENTS).await;
+        measured(&connector, gateway, calls + WARM_UP, calls + WARM_UP + EVENTS).await;
     let each = micros(used, events);
-    reach(&gateway, calls + WARM_UP + EVENTS + WARM_UP).await;
-    let client = process::cpu_of_threads(connector.pid(), "rdk:");
+    reach(gateway, calls + WARM_UP + EVENTS + WARM_UP).await;
+    let client = client.map(|client| process::cpu_of_threads(connector.pid(), client));
     let peak = process::peak_resident(connector.pid()).expect("it runs");
     connector.end().await;
-    let after = oha(&gateway, &headers(&topic)).await;
-    gateway.end().await;
+    let after = oha(gateway, headers).await;
 
     let bare = f64::midpoint(before, after);
     let rate = rate(events, took);
     println!("| processor time per event, sync, 256 bytes, 64 running | {each:.1} µs |");
-    println!(
-        "| of it the threads of the broker's client | {:.1} µs |",
-        micros(client, WARM_UP + EVENTS + WARM_UP)
-    );
+    if let Some(client) = client {
+        println!(
+            "| of it the threads of the broker's client | {:.1} µs |",
+            micros(client, WARM_UP + EVENTS + WARM_UP)
+        );
+    }
     println!(
         "| `oha`, same server, payload and headers, before and after | {before:.1} µs, {after:.1} µs |"
     );
     println!("| ratio | {:.2} |", each / bare);
     println!("| events a second meanwhile | {rate:.0} |");
     println!("| peak resident memory, 256-byte payloads | {} |", mib(peak));
-    println!(
-        "| start to first call | {} ms, of it {} ms until subscribed and {} ms for the group to be joined |",
-        first.as_millis(),
-        bound.as_millis(),
-        (assigned - bound).as_millis()
-    );
+    let parts: Vec<_> =
+        parts.iter().map(|(what, took)| format!("{} ms {what}", took.as_millis())).collect();
+    println!("| start to first call | {} ms, of it {} |", first.as_millis(), parts.join(" and "));
 }
 
 /// How much faster one partition is when equal keys are in order than when all of it is.
@@ -135,7 +165,6 @@ async fn order() {
     println!("| ratio | {:.1} |", rates[0] / rates[1]);
 }
 
-/// Memory with nothing to do: 100 functions mapped, a minute after it was ready.
 async fn idle() {
     let broker = Broker::shared().await;
     let topic = broker.topic("bench", 6).await;
@@ -145,12 +174,17 @@ async fn idle() {
     }
     let connector = launch(&broker, &gateway).ready().await;
     connector.line("partitions assigned").await;
+    at_rest(connector).await;
+    gateway.end().await;
+}
+
+/// Memory and processor time with nothing to do: 100 functions mapped, a minute after the connector was ready.
+async fn at_rest(connector: Connector) {
     let used = process::cpu(connector.pid()).expect("it runs");
     sleep(Duration::from_secs(60)).await;
     let used = process::cpu(connector.pid()).expect("it runs") - used;
     let resident = process::resident(connector.pid()).expect("it runs");
     connector.end().await;
-    gateway.end().await;
     println!("| idle resident memory, 100 functions, after 60 s | {} |", mib(resident));
     println!("| idle processor time | {} ms in 60 s |", used.as_millis());
 }
@@ -180,30 +214,14 @@ async fn reach(gateway: &Gateway, calls: u64) -> u64 {
     }
 }
 
-/// The headers of a call by the connector.
-fn headers(topic: &str) -> Vec<String> {
-    let fixed = [
-        "Content-Type: application/octet-stream",
-        "X-Connector: kafka-connector",
-        "X-Event-Attempt: 1",
-        "X-Kafka-Partition: 3",
-        "X-Kafka-Offset: 120761",
-        "X-Kafka-Key: key-123",
-        "X-Kafka-Timestamp: 1760000000000",
-        "User-Agent: tributary-kafka-connector/0.1.0",
-    ];
-    let own = [format!("X-Topic: {topic}"), format!("X-Event-Id: kafka:{topic}/3@120761")];
-    fixed.map(str::to_owned).into_iter().chain(own).collect()
-}
-
-/// Processor time of one call by `oha`, in microseconds.
+/// Processor time of one call by `oha` with these headers, in microseconds.
 async fn oha(gateway: &Gateway, headers: &[String]) -> f64 {
     let program = std::env::var_os("OHA").map(PathBuf::from).expect("OHA says where `oha` is");
     let mut command = Command::new(program);
     command
         .args(["-n", &EVENTS.to_string(), "-c", &RUNNING.to_string(), "-m", "POST", "--no-tui"])
         .args(["-d", &"x".repeat(PAYLOAD)])
-        .args(headers.iter().flat_map(|header| ["-H", header.as_str()]))
+        .args(headers.iter().flat_map(|header| ["-H", header]))
         .arg(format!("{}/function/work.openfaas-fn", gateway.url()))
         .current_dir(root())
         .stdin(Stdio::null())

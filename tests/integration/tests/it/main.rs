@@ -4,4 +4,5 @@ mod binary;
 mod cron;
 mod generated;
 mod kafka;
+mod late;
 mod mqtt;

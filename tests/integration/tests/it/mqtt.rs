@@ -11,7 +11,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use integration::conformance::{Capabilities, Message, Setup, Stage, StoredLetter};
-use integration::{Launch, root, unique, until};
+use integration::mosquitto::script;
+use integration::{Launch, unique, until};
 
 struct Mqtt {
     name: String,
@@ -32,7 +33,7 @@ integration::conformance!(Mqtt);
 
 impl Mqtt {
     fn script(&self, verb: &str) -> HashMap<String, String> {
-        script(verb, &self.name)
+        script(verb, &self.name, [])
     }
 
     fn client(&self, program: &str, arguments: &[&str]) -> Command {
@@ -51,16 +52,6 @@ impl Mqtt {
         let now = self.logged(&format!("Received PUBACK from {} ", self.id));
         now + self.acknowledged.load(Ordering::Relaxed)
     }
-}
-
-fn script(verb: &str, name: &str) -> HashMap<String, String> {
-    let mut command = Command::new(root().join("tests/brokers/mosquitto.sh"));
-    let output = command.args([verb, "--name", name]).output().expect("the script can be run");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{verb}: {said}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 impl Drop for Mqtt {
@@ -90,7 +81,7 @@ impl Stage for Mqtt {
 
     async fn set(setup: Setup) -> Self {
         let name = unique("conforms");
-        let state = script("up", &name);
+        let state = script("up", &name, []);
         let stage = Self {
             port: state["PORT"].clone(),
             pid: Mutex::new(state["PID"].clone()),
@@ -199,15 +190,16 @@ impl Stage for Mqtt {
     }
 
     async fn restart_broker(&self) {
-        // On its own it writes messages under way only now and then.
-        let before = self.logged("Saving in-memory database");
+        // On its own it writes messages under way only now and then; into a new file, which then gets the old one's name.
+        let database = self.log.with_file_name("data").join("mosquitto.db");
+        let look = async || std::fs::metadata(&database).and_then(|file| file.modified()).ok();
+        let before = look().await;
         let signal = |signal: &str| {
             let pid = self.pid.lock().expect("nobody panics with it").clone();
             assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
         };
         signal("-USR1");
-        let look = async || self.logged("Saving in-memory database");
-        until("the sessions to be written", look, |now| *now > before).await;
+        until("the sessions to be written", look, |now| *now != before).await;
         self.acknowledged.store(self.acknowledged(), Ordering::Relaxed);
         signal("-KILL");
         let state = self.script("up");
