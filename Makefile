@@ -20,7 +20,7 @@ DENY := var/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: need
 need:
@@ -41,6 +41,10 @@ release: need ## Build the connectors as they are shipped, one by one, into targ
 .PHONY: images
 images: need ## Build the container images of all connectors, for this machine's architecture
 	deploy/images.sh build $(CONNECTORS:%=%-connector)
+
+.PHONY: quickstart-images
+quickstart-images: need ## Build the images that deploy/compose/quickstart.yaml needs beside its broker's
+	deploy/images.sh build dev-gateway kafka-connector
 
 .PHONY: images-tar
 images-tar: images ## Write the images to files, for hosts without a registry

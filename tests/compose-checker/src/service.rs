@@ -1,5 +1,6 @@
 //! One service: each key that faasd obeys, and what may stand there.
 
+mod environment;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ pub(crate) fn read(key: Key, node: Node, report: &mut Report) -> Option<Service>
                 command_line = node.line;
                 service.command = command(&node, report);
             }
-            "environment" => service.environment = environment(&node, report),
+            "environment" => service.environment = environment::read(&node, report),
             // Works, but its variables stand elsewhere.
             "env_file" => {}
             "volumes" => service.mounts = items(&node, "volumes", report, volume::read),
@@ -154,60 +155,6 @@ fn command(node: &Node, report: &mut Report) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-fn environment(node: &Node, report: &mut Report) -> BTreeMap<String, String> {
-    let mut variables = BTreeMap::new();
-    match &node.value {
-        Value::Map(entries) => {
-            for (key, node) in entries {
-                let value = variable(&key.name, node, report);
-                variables.insert(key.name.clone(), value);
-            }
-        }
-        Value::List(list) => {
-            for item in list {
-                let Some(text) = plain_text(item, report) else { continue };
-                match text.split_once('=') {
-                    Some((name, value)) => {
-                        if variables.insert(name.to_owned(), value.to_owned()).is_some() {
-                            report.at(item.line, format!("`{name}` stands twice in `environment`"));
-                        }
-                    }
-                    None => report.at(
-                        item.line,
-                        format!("`{text}` has no `=`: its value would be two quotes, not nothing"),
-                    ),
-                }
-            }
-        }
-        Value::Scalar { .. } => report.at(node.line, "`environment` must be a list or a map"),
-    }
-    variables
-}
-
-fn variable(name: &str, node: &Node, report: &mut Report) -> String {
-    match node.kind() {
-        Kind::Text => text(node, name, report),
-        Kind::Whole => node.scalar().unwrap_or_default().to_owned(),
-        Kind::Boolean => report.instead(
-            node.line,
-            format!(
-                "faasd refuses booleans in `environment`: put the value of `{name}` into quotes"
-            ),
-        ),
-        Kind::Null => report.instead(
-            node.line,
-            format!("`{name}` has no value: it would be two quotes, not nothing; write \"\""),
-        ),
-        Kind::Respelled => report.instead(
-            node.line,
-            format!("faasd would write the value of `{name}` otherwise: put it into quotes"),
-        ),
-        Kind::List | Kind::Map => {
-            report.instead(node.line, format!("the value of `{name}` must be text"))
-        }
-    }
-}
-
 fn port(node: &Node, report: &mut Report) -> Option<Port> {
     const FORM: &str = "write a port as \"HOST:CONTAINER\" or \"ADDRESS:HOST:CONTAINER\"; faasd proxies single TCP ports only";
     if node.kind() != Kind::Text {
@@ -266,7 +213,7 @@ fn text(node: &Node, key: &str, report: &mut Report) -> String {
 }
 
 /// Text after faasd has put its one variable into it, which is empty on amd64.
-pub(super) fn plain_text(node: &Node, report: &mut Report) -> Option<String> {
+fn plain_text(node: &Node, report: &mut Report) -> Option<String> {
     let written = match node.kind() {
         Kind::Text => node.scalar()?,
         _ => return report.instead(node.line, "this must be text: put it into quotes"),
