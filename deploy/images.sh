@@ -33,7 +33,7 @@ need_glibc() {
 # Compiled alone: in a build of several packages the features of all of them would come together.
 compile() {
   local package=$1 flags binary=target/$triple/release/$1
-  # Packed relocations spare the larger binaries half a megabyte; paths of this machine would tell who built them where.
+  # Packed relocations spare the larger binaries half a megabyte.
   flags="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
   flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=crates --remap-path-prefix=$PWD=."
   # With a named target the flags are those of the binary, not of the build scripts and macros, which cannot be static.
