@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 export CARGO_TERM_COLOR ?= auto
 
 CONNECTORS := $(notdir $(wildcard connectors/*))
-SCRIPTS := .ci/run $(wildcard demo/*.sh tests/*.sh tests/brokers/*.sh tests/bench/*.sh)
+SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh tests/*.sh tests/brokers/*.sh tests/bench/*.sh)
 
 # Development builds link the system's OpenSSL where its headers are installed: building our own takes two minutes.
 # Releases always build it, or the binary would need the library of the machine it was built on.
@@ -20,7 +20,7 @@ DENY := var/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 .PHONY: help
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: need
 need:
@@ -37,6 +37,22 @@ release: need ## Build the connectors as they are shipped, one by one, into targ
 	  echo "cargo build --locked --release -p $$connector-connector"; \
 	  env -u OPENSSL_NO_VENDOR cargo build --locked --release -p $$connector-connector; \
 	done
+
+.PHONY: images
+images: need ## Build the container images of all connectors, for this machine's architecture
+	deploy/images.sh build $(CONNECTORS:%=%-connector)
+
+.PHONY: quickstart-images
+quickstart-images: need ## Build the images that deploy/compose/quickstart.yaml needs beside its broker's
+	deploy/images.sh build dev-gateway kafka-connector
+
+.PHONY: images-tar
+images-tar: images ## Write the images to files, for hosts without a registry
+	deploy/images.sh save $(CONNECTORS:%=%-connector)
+
+.PHONY: image-check
+image-check: images ## Run the images as they are meant to be run, on real brokers, and measure them
+	@$(DEV) tests/run.sh --package integration --test image -- --ignored --nocapture
 
 .PHONY: check
 check: need $(DENY) ## Check format, lints, dependencies, scripts, and that generated files are current

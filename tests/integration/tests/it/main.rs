@@ -1,6 +1,7 @@
 //! Whole connectors, on real brokers.
 
 mod binary;
+mod compose;
 mod cron;
 mod generated;
 mod kafka;

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Container images, built on this machine for its own architecture.
+#
+#   deploy/images.sh stage PACKAGE...   compile static binaries and lay out the images' files in target/images
+#   deploy/images.sh build PACKAGE...   that, and make the images
+#   deploy/images.sh save PACKAGE...    write images that were built to target/images, for hosts without a registry
+#
+# Variables: CONTAINER_ENGINE (docker; podman takes the same arguments), IMAGE_PREFIX (tributary), IMAGE_TAG (the version),
+# CA_BUNDLE (this machine's), and for labels IMAGE_SOURCE (a URL), IMAGE_REVISION (the commit).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+architecture=$(uname -m)
+triple=$architecture-unknown-linux-gnu
+stage=target/images
+engine=${CONTAINER_ENGINE:-docker}
+tag=${IMAGE_TAG:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
+ca_bundle=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
+
+die() { echo "$*" >&2; exit 1; }
+image() { echo "${IMAGE_PREFIX:-tributary}/$1:$tag"; }
+
+# Static binaries of an older glibc look names up through shared libraries, which the images do not have, and cannot
+# unpack the relocations asked for below.
+need_glibc() {
+  local version
+  version=$(getconf GNU_LIBC_VERSION 2>/dev/null) || die "static binaries are built with glibc, which this machine does not have"
+  version=${version#glibc }
+  [ "$(printf '%s\n' 2.36 "$version" | sort -V | head -n 1)" = 2.36 ] ||
+    die "glibc 2.36 is needed (Debian 12, Ubuntu 22.10), this machine has $version"
+}
+
+# Compiled alone: in a build of several packages the features of all of them would come together.
+compile() {
+  local package=$1 flags binary=target/$triple/release/$1
+  # Packed relocations spare the larger binaries half a megabyte.
+  flags="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
+  flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=crates --remap-path-prefix=$PWD=."
+  # With a named target the flags are those of the binary, not of the build scripts and macros, which cannot be static.
+  RUSTFLAGS=$flags env -u OPENSSL_NO_VENDOR cargo build --locked --release --target "$triple" -p "$package"
+  ! readelf --program-headers "$binary" | grep -q INTERP || die "$binary is not static"
+}
+
+lay_out() {
+  local package=$1 root=$stage/$1
+  [ -r "$ca_bundle" ] || die "$ca_bundle is missing: install ca-certificates, or name a bundle by CA_BUNDLE"
+  rm -rf "$root"
+  install -D -m 0755 "target/$triple/release/$package" "$root/usr/bin/$package"
+  ln -s "$package" "$root/usr/bin/connector"
+  # Where both OpenSSL's and Rust's TLS look first on Debian.
+  install -D -m 0644 "$ca_bundle" "$root/etc/ssl/certs/ca-certificates.crt"
+}
+
+stage() {
+  compile "$1"
+  lay_out "$1"
+}
+
+build() {
+  stage "$1"
+  local labels=(--label "org.opencontainers.image.version=$tag")
+  [ -z "${IMAGE_SOURCE:-}" ] || labels+=(--label "org.opencontainers.image.source=$IMAGE_SOURCE")
+  [ -z "${IMAGE_REVISION:=$(git rev-parse HEAD 2>/dev/null || true)}" ] ||
+    labels+=(--label "org.opencontainers.image.revision=$IMAGE_REVISION")
+  "$engine" build --quiet --file Dockerfile --build-arg "connector=$1" --tag "$(image "$1")" "${labels[@]}" "$stage" >/dev/null
+  echo "$(image "$1"): $(du -sb --apparent-size "$stage/$1" | awk '{ printf "%.1f MB", $1 / 1e6 }')"
+}
+
+save() {
+  local file=$stage/$1-$tag-$architecture.tar
+  "$engine" save --output "$file" "$(image "$1")"
+  echo "$file"
+}
+
+verb=${1:-}
+case $verb in
+  stage | build | save) shift ;;
+  *) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0" >&2; exit 64 ;;
+esac
+[ "$verb" = save ] || need_glibc
+[ "$verb" = stage ] || command -v "$engine" >/dev/null ||
+  die "no container engine: $engine is not installed; deploy/images.sh stage makes the images' files without one"
+for package in "$@"; do "$verb" "$package"; done
