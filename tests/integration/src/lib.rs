@@ -2,7 +2,7 @@
 //!
 //! [`kafka`] is a broker and what a test does with it, [`connector`] a connector's own binary with
 //! its log, pages and signals, [`metrics`] what it says of itself, [`process`] what the kernel says
-//! of any process, [`golden`] the files that binaries generate. The gateway is the crate `dev_gateway`, in the test's own process.
+//! of any process. The gateway is the crate `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
@@ -13,7 +13,6 @@
 pub mod conformance;
 pub mod connector;
 pub mod gateway;
-pub mod golden;
 pub mod kafka;
 pub mod metrics;
 pub mod process;
