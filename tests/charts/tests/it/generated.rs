@@ -24,7 +24,7 @@ fn golden_manifests() {
         for (name, values) in examples::of(kind) {
             let mut text = "# Rendered by Helm: `make bless` writes it anew.\n".to_owned();
             let rendered = helm::template(kind, &values).unwrap_or_else(|why| panic!("{why}"));
-            write!(text, "{}\n", rendered.trim_end()).expect("a string takes everything");
+            writeln!(text, "{}", rendered.trim_end()).expect("a string takes everything");
             golden(&format!("tests/charts/golden/{kind}-{name}.yaml"), &text);
         }
     }
