@@ -104,7 +104,7 @@ impl Store for Road {
         match self.travel().await {
             Way::Open => self.shelf.write(basis, record, now),
             Way::Cut => Err(silence()),
-            Way::Mute => self.shelf.write(basis, record, now).and(Err(silence())),
+            Way::Mute => self.shelf.write(basis, record, now).and_then(|_| Err(silence())),
         }
     }
 }
