@@ -64,6 +64,7 @@ check: need $(DENY) ## Check format, lints, dependencies, scripts, and that gene
 	$(DENY) --manifest-path demo/broker/Cargo.toml --locked check --hide-inclusion-graph bans licenses sources
 	@for script in $(SCRIPTS); do bash -n $$script; done
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo "shellcheck is not installed: skipped"; fi
+	@tests/helm.sh >/dev/null
 	@mkdir -p var
 	$(DEV) cargo test --locked --workspace golden >var/golden.log 2>&1 || { \
 	  cat var/golden.log; echo "if a generated file is out of date run: make bless, and look at what changed"; exit 1; }
@@ -101,6 +102,14 @@ demo: need ## Watch functions called by sensors and on schedules; nothing to ins
 .PHONY: demo-kafka
 demo-kafka: need ## Watch records of a real Kafka topic call a Python function
 	@$(DEV) demo/kafka.sh
+
+.PHONY: charts
+charts: ## Pack the Helm charts, each with its library, into var/charts
+	@mkdir -p var/charts
+	@helm=$$(tests/helm.sh | sed -n 's/^HELM=//p'); \
+	for connector in $(CONNECTORS); do \
+	  "$$helm" package "deploy/helm/$$connector-connector" --destination var/charts 2>/dev/null; \
+	done
 
 .PHONY: bless
 bless: need ## Write the generated files anew: docs/configuration.md and the other goldens

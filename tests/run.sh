@@ -11,6 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for script in tests/brokers/*.sh; do
   [[ $script == */broker.sh ]] || "$script" fetch
 done
+tests/helm.sh >/dev/null
 tests/need.sh openssl=openssl
 
 brokers=(elasticmq kafka)

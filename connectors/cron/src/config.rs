@@ -1,12 +1,14 @@
 //! The settings of the cron connector.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector_core::settings::{Form, Origin, Setting, Values};
 use connector_core::source::SourceConfig;
 use jiff::tz::TimeZone;
 
 use crate::clock::{Clock, HostClock};
+use crate::lease::LeaseOptions;
 use crate::schedule::{Fold, ScheduleOptions};
 
 /// The validated settings.
@@ -16,13 +18,15 @@ pub struct Config {
     pub schedules: ScheduleOptions,
     /// The clock that schedules follow.
     pub clock: Arc<dyn Clock>,
+    /// How several replicas agree on the one that calls. `None`: this is the only one.
+    pub lease: Option<LeaseOptions>,
 }
 
 impl Config {
     /// The settings of a process: these schedules on the host's clock.
     #[must_use]
     pub fn new(schedules: ScheduleOptions) -> Self {
-        Self { schedules, clock: Arc::new(HostClock) }
+        Self { schedules, clock: Arc::new(HostClock), lease: None }
     }
 }
 
@@ -54,6 +58,48 @@ impl SourceConfig for Config {
             origin: Origin::Ours,
             help: "Accepts schedules of six fields, the first being seconds. Those of five fields stay what they are.",
         },
+        Setting {
+            name: "lease",
+            aliases: &[],
+            default: None,
+            form: Form::Text,
+            origin: Origin::Ours,
+            help: "On Kubernetes: the Lease by which several replicas agree on the one that calls. Unset: this is the only \
+                   replica. The chart sets it.",
+        },
+        Setting {
+            name: "lease_namespace",
+            aliases: &[],
+            default: None,
+            form: Form::Text,
+            origin: Origin::Ours,
+            help: "The namespace of the Lease. Unset: that of the pod.",
+        },
+        Setting {
+            name: "lease_duration",
+            aliases: &[],
+            default: Some("15s"),
+            form: Form::Duration,
+            origin: Origin::Ours,
+            help: "How long the replica that calls may be silent before another takes its place, in whole seconds, at least 2s. \
+                   It writes to the Lease once before each tick and five times in this while.",
+        },
+        Setting {
+            name: "kubernetes_api",
+            aliases: &[],
+            default: Some("https://kubernetes.default.svc"),
+            form: Form::Text,
+            origin: Origin::Ours,
+            help: "The API server that keeps the Lease.",
+        },
+        Setting {
+            name: "kubernetes_account",
+            aliases: &[],
+            default: Some("/var/run/secrets/kubernetes.io/serviceaccount"),
+            form: Form::Text,
+            origin: Origin::Ours,
+            help: "The folder with `token`, `ca.crt` and `namespace` of the pod's service account. The token is read at each request.",
+        },
     ];
 
     fn read(values: &mut Values) -> Self {
@@ -65,8 +111,22 @@ impl SourceConfig for Config {
             _ => Fold::Once,
         };
         let zone = zone(values);
-        Self::new(ScheduleOptions { zone, seconds: values.flag("cron_seconds"), fold })
+        let schedules = ScheduleOptions { zone, seconds: values.flag("cron_seconds"), fold };
+        Self { lease: lease(values), ..Self::new(schedules) }
     }
+}
+
+fn lease(values: &mut Values) -> Option<LeaseOptions> {
+    let duration = values.duration("lease_duration");
+    if duration < Duration::from_secs(2) || duration.subsec_nanos() > 0 {
+        values
+            .mistake("lease_duration", "is too short or not of whole seconds: expected 2s or more");
+    }
+    let namespace = values.text("lease_namespace");
+    let api = values.text("kubernetes_api").unwrap_or_default();
+    let account = values.text("kubernetes_account").unwrap_or_default().into();
+    let name = values.text("lease")?;
+    Some(LeaseOptions { name, namespace, duration, api, account })
 }
 
 fn zone(values: &mut Values) -> TimeZone {

@@ -6,11 +6,12 @@
 //! **missed**, which is counted. See [`ticker`] for when that happens.
 //!
 //! [`schedule`] says when a schedule fires, [`timetable`] which ticks are due, [`plan`] what the
-//! annotations say about them, and [`ticker`] what becomes of them. This file joins them to the
-//! process.
+//! annotations say about them, [`ticker`] what becomes of them,
+//! and [`lease`] which of several replicas calls them. This file joins them to the process.
 
 pub mod clock;
 pub mod config;
+pub mod lease;
 mod metrics;
 pub mod plan;
 pub mod schedule;
@@ -31,8 +32,14 @@ use connector_core::{
 };
 use futures_util::future::BoxFuture;
 use http::HeaderName;
+use tracing::info;
 
 pub use self::config::Config;
+use self::lease::LeaseOptions;
+use self::lease::election::Election;
+use self::lease::kubernetes::Leases;
+use self::lease::tenure::Tenure;
+use self::lease::turn::Turn;
 use self::metrics::CronMetrics;
 use self::plan::Plan;
 use self::ticker::{Outlet, TOPIC, Ticker, Watched};
@@ -83,15 +90,53 @@ impl Source for Cron {
         let metrics = CronMetrics::of(intake.metrics());
         let timetable = Timetable::new(config.schedules.clone(), config.clock.now());
         let watched = Watched { topics: intake.topics(), platform: intake.platform() };
+        let (turn, election) = match &config.lease {
+            None => (Turn::Alone, None),
+            Some(options) => {
+                let (turn, election) = join(options, &config, &intake, &metrics)?;
+                let draining = intake.clone();
+                let running = election.run(async move { draining.draining().await });
+                (turn, Some(tokio::spawn(running)))
+            }
+        };
         let outlet = Lanes { intake: intake.clone(), topic: TOPIC.into() };
         let clock = Arc::clone(&config.clock);
-        Ticker::new(outlet, clock, timetable, metrics, watched).run(intake.draining()).await;
+        let ticker = Ticker::new(outlet, clock, timetable, metrics, watched).in_turn(turn);
+        ticker.run(intake.draining()).await;
+        if let Some(election) = election {
+            // It gives the lease back first thing when draining begins.
+            election.await.map_err(|error| SourceError::Broken(error.to_string()))?;
+        }
         Ok(())
     }
 
     fn letterbox(_: &Arc<Config>, _: &Intake, _: &str) -> Result<Arc<dyn Letterbox>, String> {
         Err("there is no broker to store letters at".to_owned())
     }
+}
+
+/// Takes part in the agreement of several replicas on the one that calls.
+fn join(
+    options: &LeaseOptions,
+    config: &Config,
+    intake: &Intake,
+    metrics: &Arc<CronMetrics>,
+) -> Result<(Turn, Election<Leases>), SourceError> {
+    let identity = lease::identity();
+    info!(
+        lease = options.name,
+        identity, "Replicas take turns: the one that holds the lease calls"
+    );
+    let tenure = Tenure::new(identity, options.duration);
+    let (election, seat) = Election::new(
+        Leases::new(options)?,
+        tenure,
+        options.duration,
+        Arc::clone(&config.clock),
+        intake.conditions().clone(),
+        Arc::clone(metrics),
+    );
+    Ok((Turn::shared(seat, Arc::clone(metrics)), election))
 }
 
 /// Hands each tick in through a lane of its own, so that each can be given up by itself.

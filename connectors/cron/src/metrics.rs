@@ -26,6 +26,10 @@ pub(crate) struct CronMetrics {
     pub(crate) fired: Counter,
     /// Ticks whose function was not called, or was given up on.
     pub(crate) missed: Counter,
+    /// Ticks that a replica which went away had claimed: called by it, or not at all.
+    pub(crate) in_doubt: Counter,
+    leader: Gauge,
+    takeovers: Counter,
     lateness: Histogram,
 }
 
@@ -48,6 +52,17 @@ impl CronMetrics {
             );
             let ticks = Family::<Outcome, Counter>::default();
             registry.register("ticks", "Ticks, by what became of them", ticks.clone());
+            let (leader, takeovers) = (Gauge::default(), Counter::default());
+            registry.register(
+                "leader",
+                "With a lease: whether this replica is the one that calls",
+                leader.clone(),
+            );
+            registry.register(
+                "takeovers",
+                "How often this replica became the one that calls",
+                takeovers.clone(),
+            );
             let lateness = Histogram::new(LATENESS);
             registry.register_with_unit(
                 "tick_lateness",
@@ -60,9 +75,18 @@ impl CronMetrics {
                 bad_schedules,
                 fired: ticks.get_or_create_owned(&Outcome { outcome: "fired" }),
                 missed: ticks.get_or_create_owned(&Outcome { outcome: "missed" }),
+                in_doubt: ticks.get_or_create_owned(&Outcome { outcome: "in_doubt" }),
+                leader,
+                takeovers,
                 lateness,
             }
         })
+    }
+
+    /// This replica has become the one that calls, or no longer is.
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+        self.takeovers.inc_by(leads.into());
     }
 
     /// A tick was handed over, this long after its instant.

@@ -12,6 +12,8 @@
 //! - **The function is held**, as one that is set up wrongly is: the core calls one tick of it now
 //!   and then, the others are missed.
 //!
+//! Where several replicas take turns, only what [`lease`](crate::lease) says is ours gets that far.
+//!
 //! The process around it is behind [`Outlet`], and the clock behind [`Clock`].
 
 #[cfg(test)]
@@ -32,6 +34,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::clock::Clock;
+use crate::lease::turn::Turn;
 use crate::metrics::CronMetrics;
 use crate::plan::{Missed, Overlap, Plan, SCHEDULE};
 use crate::timetable::{Change, Due, Tick, Timetable};
@@ -84,6 +87,7 @@ pub struct Ticker<O: Outlet> {
     metrics: Arc<CronMetrics>,
     watched: Watched,
     timetable: Timetable,
+    turn: Turn,
     plans: BTreeMap<FunctionName, Plan>,
     desks: BTreeMap<FunctionName, Desk<O::Flight>>,
     ends: FuturesUnordered<BoxFuture<'static, End>>,
@@ -156,10 +160,16 @@ impl<O: Outlet> Ticker<O> {
             metrics,
             watched,
             timetable,
+            turn: Turn::Alone,
             plans: BTreeMap::new(),
             desks: BTreeMap::new(),
             ends: FuturesUnordered::new(),
         }
+    }
+
+    /// The same where several replicas take turns.
+    pub(crate) fn in_turn(self, turn: Turn) -> Self {
+        Self { turn, ..self }
     }
 
     /// Calls functions until `draining` resolves, then waits for what is on its way.
@@ -173,7 +183,7 @@ impl<O: Outlet> Ticker<O> {
             if self.timetable.silent_count() != silent {
                 self.report();
             }
-            for Due { tick, passed_over } in due {
+            for Due { tick, passed_over } in self.turn.take(due).await {
                 if passed_over > 0 {
                     self.missed(&tick, Why::Late, passed_over);
                 }
@@ -186,6 +196,7 @@ impl<O: Outlet> Ticker<O> {
                 Ok(()) = self.watched.platform.changed() => self.platform(),
                 Ok(()) = self.watched.topics.changed() => self.follow(),
                 Some(end) = self.ends.next() => self.ended(end),
+                () = self.turn.changed() => {}
                 () = sleep => {}
             }
         }

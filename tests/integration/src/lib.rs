@@ -2,7 +2,8 @@
 //!
 //! [`kafka`] and [`mosquitto`] are brokers and what a test does with them, [`connector`] a connector's own binary with
 //! its log, pages and signals, [`metrics`] what it says of itself, [`process`] what the kernel says
-//! of any process, [`golden`] the files that binaries generate, [`certificates`] what TLS needs. The gateway is the crate `dev_gateway`, in the test's own process.
+//! of any process, [`browser`] what a person sees, [`certificates`] what TLS needs. The gateway is the crate
+//! `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
@@ -14,7 +15,6 @@ pub mod certificates;
 pub mod conformance;
 pub mod connector;
 pub mod gateway;
-pub mod golden;
 pub mod kafka;
 pub mod metrics;
 pub mod mosquitto;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use integration::golden::golden;
+use golden::golden;
 use integration::{Launch, root};
 
 /// Every kind of connector that is a binary.

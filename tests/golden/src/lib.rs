@@ -4,15 +4,15 @@
 //! them with `BLESS=1`, which writes the files instead.
 
 use std::fs;
-
-use crate::root;
+use std::path::Path;
 
 /// Compares a file of the repository with what it should be, or writes it.
 ///
 /// # Panics
 /// When the two differ, saying where and what to run; when the file cannot be written.
 pub fn golden(path: &str, expected: &str) {
-    let file = root().join(path);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let file = root.join(path);
     if std::env::var_os("BLESS").is_some_and(|bless| !bless.is_empty()) {
         let folder = file.parent().expect("a file is in a folder");
         fs::create_dir_all(folder).expect("the folder can be made");

@@ -1,0 +1,5 @@
+//! The charts, tried with Helm.
+
+mod examples;
+mod generated;
+mod rendered;

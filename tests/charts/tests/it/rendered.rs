@@ -1,0 +1,201 @@
+//! What the charts promise, asked of Helm itself and of the Kubernetes API's schemas.
+
+use std::collections::BTreeSet;
+
+use charts::{KINDS, helm, settings};
+use serde_json::{Map, Value};
+
+use crate::examples;
+
+/// What is read from the environment beside the settings: by the AWS tools' own library.
+const OF_AWS: [&str; 2] = ["AWS_DEFAULT_REGION", "AWS_SHARED_CREDENTIALS_FILE"];
+
+fn rendered(kind: &str, values: &str) -> Vec<Value> {
+    let text = helm::template(kind, values).unwrap_or_else(|why| panic!("{kind}: {why}"));
+    helm::manifests(&text)
+}
+
+fn pod(manifests: &[Value]) -> &Value {
+    let workload = manifests.iter().find(|it| it["spec"]["template"]["spec"].is_object());
+    &workload.expect("something runs pods")["spec"]["template"]["spec"]
+}
+
+fn environment(manifests: &[Value]) -> Vec<&Value> {
+    let environment = &pod(manifests)["containers"][0]["env"];
+    environment.as_array().expect("it has an environment").iter().collect()
+}
+
+#[test]
+fn helm_finds_nothing_to_say_about_them() {
+    for kind in KINDS {
+        let chart = helm::chart(kind);
+        let chart = chart.to_str().expect("the checkout's path is text");
+        for (name, values) in examples::of(kind) {
+            let said = helm::helm(&["lint", "--strict", "--values", "-", chart], &values)
+                .unwrap_or_else(|why| panic!("{kind}, {name}: {why}"));
+            assert!(!said.contains("[WARNING]"), "{kind}, {name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_api_server_would_take_what_they_render() {
+    let mut manifests = Vec::new();
+    for kind in KINDS {
+        for (name, values) in examples::of(kind) {
+            let of_one = rendered(kind, &values);
+            manifests.extend(of_one.into_iter().map(|it| (format!("{kind}, {name}"), it)));
+        }
+    }
+    assert_eq!(helm::mistakes(&manifests), "");
+
+    // The validator can say no.
+    let (name, mut broken) = manifests.swap_remove(0);
+    broken["spec"]["template"]["spec"]["containers"][0]["imagePullPolice"] = "Always".into();
+    let mistakes = helm::mistakes(&[(name, broken)]);
+    assert!(mistakes.contains("imagePullPolice"), "{mistakes}");
+}
+
+#[test]
+fn every_value_of_openfaas_charts_has_an_effect() {
+    for kind in KINDS {
+        for flip in examples::upstream(kind) {
+            let [_, (_, upstream), _] = examples::of(kind);
+            let Ok(Value::Object(mut values)) = serde_json::from_str(&upstream) else {
+                unreachable!("values are an object")
+            };
+            values.extend(flip.with);
+            let before = helm::template(kind, &text(&values));
+            if let Some(condition) = flip.idle {
+                examples::set(&mut values, &condition, true.into());
+                let why = helm::template(kind, &text(&values))
+                    .expect_err("what it depends on is refused");
+                assert!(why.contains(&condition), "{kind}: {why}");
+                continue;
+            }
+            examples::set(&mut values, &flip.key, flip.other);
+            let after = helm::template(kind, &text(&values));
+            match flip.refused {
+                Some(why) => assert!(after.expect_err("it is refused").contains(&why), "{kind}"),
+                // One of the two may be a mistake, such as half of a client certificate.
+                None => assert!(before != after && after.is_ok(), "{kind}: {} {after:?}", flip.key),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_is_named() {
+    let wrong = [
+        ("kafka", "replicas: two", "replicas"),
+        ("kafka", "topicz: orders", "topicz"),
+        ("kafka", "initialOffset: latest", "initialOffset"),
+        ("kafka", "certSecret: mine", "keySecret"),
+        ("kafka", "settings: {orderin: key}", "orderin"),
+        ("kafka", "settings: {admin_port: 1}", "admin_port"),
+        ("kafka", "keda: {enabled: yes please}", "enabled"),
+        ("sqs", "maxMessages: 11", "maxMessages"),
+        ("sqs", "upstreamTimeout: 30 s", "upstreamTimeout"),
+        ("nats", "keda: {enabled: true}", "stream"),
+        ("nats", "{stream: ORDERS, keda: {enabled: true}}", "durable"),
+        ("mqtt", "qos: 3", "qos"),
+        ("mqtt", "keda: {enabled: true}", "keda"),
+        ("cron", "logs: {format: xml}", "format"),
+        ("cron", "lease: {duration: soon}", "duration"),
+        ("cron", "adminPort: 70000", "adminPort"),
+        ("cron", "readinessProbe: {period: 3}", "period"),
+    ];
+    for (kind, values, name) in wrong {
+        let why = helm::template(kind, values).expect_err(values);
+        assert!(why.contains(name), "{kind}, {values}: {why}");
+    }
+}
+
+#[test]
+fn what_they_set_are_settings_of_their_connector() {
+    for kind in KINDS {
+        let known = settings::of(kind);
+        for (name, values) in examples::of(kind) {
+            let manifests = rendered(kind, &values);
+            let mut names = BTreeSet::new();
+            for variable in environment(&manifests) {
+                let variable = variable["name"].as_str().expect("a variable has a name");
+                assert!(names.insert(variable), "{kind}, {name}: {variable} is set twice");
+                let is_ours = known.contains_key(variable);
+                let is_foreign =
+                    OF_AWS.contains(&variable) && kind == "sqs" || variable == "HTTPS_PROXY";
+                assert!(is_ours || is_foreign, "{kind}, {name}: {variable} is no setting");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_that_a_setting_names_is_mounted() {
+    for kind in KINDS {
+        for (name, values) in examples::of(kind) {
+            let manifests = rendered(kind, &values);
+            let mounted = mounted_secrets(pod(&manifests));
+            let named = environment(&manifests)
+                .into_iter()
+                .filter_map(|variable| variable["value"].as_str());
+            for path in named.filter(|value| value.starts_with("/var/secrets/")) {
+                assert!(mounted.contains(path), "{kind}, {name}: {path} of {mounted:?}");
+            }
+        }
+    }
+}
+
+/// The paths of single keys that the volume of secrets brings to the container.
+fn mounted_secrets(pod: &Value) -> BTreeSet<String> {
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().into_iter().flatten();
+    let mount = mounts.into_iter().find(|mount| mount["name"] == "secrets");
+    let volumes = pod["volumes"].as_array().into_iter().flatten();
+    let volume = volumes.into_iter().find(|volume| volume["name"] == "secrets");
+    let (Some(mount), Some(volume)) = (mount, volume) else { return BTreeSet::new() };
+    let folder = mount["mountPath"].as_str().expect("a mount has a path");
+    let sources = volume["projected"]["sources"].as_array().expect("it has sources");
+    let items = sources.iter().filter_map(|source| source["secret"]["items"].as_array()).flatten();
+    items
+        .map(|item| format!("{folder}/{}", item["path"].as_str().expect("an item has a path")))
+        .collect()
+}
+
+#[test]
+fn two_releases_do_not_select_each_others_pods() {
+    for kind in KINDS {
+        let chart = helm::chart(kind);
+        let chart = chart.to_str().expect("the checkout's path is text");
+        let selectors: BTreeSet<String> = ["one", "two"]
+            .into_iter()
+            .map(|release| {
+                let text = helm::helm(&["template", release, chart], "").expect("it renders");
+                let manifests = helm::manifests(&text);
+                let workload =
+                    manifests.iter().find(|it| !it["spec"]["selector"]["matchLabels"].is_null());
+                workload.expect("something selects pods")["spec"]["selector"].to_string()
+            })
+            .collect();
+        assert_eq!(selectors.len(), 2, "{kind}: {selectors:?}");
+    }
+}
+
+#[test]
+fn a_packed_chart_has_its_library_within() {
+    let folder = charts::root().join("var/charts-test");
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    let folder = folder.to_str().expect("the checkout's path is text");
+    for kind in KINDS {
+        let chart = helm::chart(kind);
+        let chart = chart.to_str().expect("the checkout's path is text");
+        let said = helm::helm(&["package", chart, "--destination", folder], "").expect("it packs");
+        let archive = said.trim().rsplit(' ').next().expect("it says where");
+        let packed = helm::helm(&["template", "one", archive], "").expect("the archive renders");
+        let unpacked = helm::helm(&["template", "one", chart], "").expect("the chart renders");
+        assert_eq!(packed, unpacked, "{kind}");
+    }
+}
+
+fn text(values: &Map<String, Value>) -> String {
+    Value::Object(values.clone()).to_string()
+}
