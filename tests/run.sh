@@ -12,7 +12,7 @@ for script in tests/brokers/*.sh; do
   [[ $script == */broker.sh ]] || "$script" fetch
 done
 tests/helm.sh >/dev/null
-tests/need.sh openssl=openssl
+tests/need.sh openssl=openssl chromium=chromium chromedriver=chromium-driver
 
 brokers=(elasticmq kafka)
 started=()

@@ -74,6 +74,11 @@ pub enum State {
         /// Whether `/readyz` fails meanwhile.
         blocks_ready: bool,
     },
+    /// Left aside, most likely rightly: shown to who looks, and told to nobody.
+    Aside {
+        /// Why, in one sentence.
+        why: String,
+    },
 }
 
 /// One subject with its state.
@@ -110,8 +115,8 @@ impl Conditions {
             let mut entries = self.lock();
             let before = match entries.get(subject) {
                 Some(entry) if entry.state == State::Well => return,
+                Some(Entry { state: State::Aside { .. }, .. }) | None => None,
                 Some(entry) => Some((entry.state == State::Expected, entry.since.elapsed())),
-                None => None,
             };
             entries.insert(subject.clone(), Entry::new(State::Well));
             before
@@ -163,6 +168,16 @@ impl Conditions {
         }
     }
 
+    /// Notes that `subject` is left aside, and why. No log line, and `/readyz` does not care: for
+    /// what is probably meant for another process, while somebody may look for it here.
+    pub fn aside(&self, subject: &Subject, why: &str) {
+        let state = State::Aside { why: why.to_owned() };
+        if self.state(subject).as_ref() != Some(&state) {
+            self.lock().insert(subject.clone(), Entry::new(state));
+            self.changed();
+        }
+    }
+
     /// Forgets `subject`: what it was about is gone.
     pub fn forget(&self, subject: &Subject) {
         if self.lock().remove(subject).is_some() {
@@ -202,7 +217,7 @@ impl Conditions {
                 State::Unwell { why, blocks_ready } if *blocks_ready || entry.awaited => {
                     Some((subject.clone(), why.clone()))
                 }
-                State::Unwell { .. } | State::Well => None,
+                State::Unwell { .. } | State::Well | State::Aside { .. } => None,
             })
             .collect();
         if blocking.is_empty() { Ok(()) } else { Err(blocking) }
@@ -243,7 +258,7 @@ impl Conditions {
 
     fn is_worth_a_summary(&self) -> bool {
         self.snapshot().iter().any(|condition| match condition.state {
-            State::Well => false,
+            State::Well | State::Aside { .. } => false,
             State::Unwell { blocks_ready: false, .. } => condition.lasted < NEWS,
             State::Expected | State::Unwell { .. } => true,
         })
@@ -255,7 +270,7 @@ impl Conditions {
             let Condition { subject, state, lasted } = condition;
             let lasted = Rounded(lasted);
             match state {
-                State::Well => None,
+                State::Well | State::Aside { .. } => None,
                 State::Expected => Some(format!("{subject} (not yet, {lasted})")),
                 State::Unwell { why, .. } => Some(format!("{subject} ({why}, {lasted})")),
             }
@@ -293,7 +308,7 @@ impl Entry {
 
     fn why(&self) -> Option<&str> {
         match &self.state {
-            State::Unwell { why, .. } => Some(why),
+            State::Unwell { why, .. } | State::Aside { why } => Some(why),
             State::Expected | State::Well => None,
         }
     }

@@ -72,7 +72,7 @@ struct Events {
 #[derive(Debug, Serialize)]
 struct ConditionShown {
     subject: String,
-    /// `well`, `unwell`, or `expected`: never well yet.
+    /// `well`, `unwell`, `expected`: never well yet, or `aside`: left, most likely rightly.
     state: &'static str,
     why: String,
     blocks_ready: bool,
@@ -275,6 +275,7 @@ impl From<Condition> for ConditionShown {
             State::Expected => ("expected", String::new(), true),
             State::Well => ("well", String::new(), false),
             State::Unwell { why, blocks_ready } => ("unwell", why, blocks_ready),
+            State::Aside { why } => ("aside", why, false),
         };
         let (subject, for_seconds) = (subject.0.into_owned(), lasted.as_secs());
         Self { subject, state, why, blocks_ready, for_seconds }

@@ -124,3 +124,19 @@ async fn whoever_waits_sees_the_change() {
     conditions.well(&BROKER);
     waiting.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_aside_is_shown_and_told_to_nobody() {
+    let subject = Subject::new("topic orders");
+    let (log, _guard) = captured();
+    let conditions = Conditions::new();
+    tokio::spawn(conditions.clone().summarise(seconds(60)));
+    conditions.aside(&subject, "there is no such topic");
+    tokio::time::sleep(seconds(200)).await;
+    assert_eq!(conditions.ready(), Ok(()));
+    let why = "there is no such topic".to_owned();
+    assert_eq!(conditions.state(&subject), Some(State::Aside { why }));
+    conditions.well(&subject);
+    assert_eq!(conditions.state(&subject), Some(State::Well));
+    assert_eq!(log.text(), "");
+}

@@ -193,6 +193,12 @@ impl Subscription {
         for (wish, why) in skipped.iter().filter(|(wish, _)| !self.skipped.contains_key(*wish)) {
             tracing::info!(topic = wish, why, "not consumed, although a function asks for it");
         }
+        for (wish, why) in &skipped {
+            self.intake.conditions().aside(&subject(wish), why);
+        }
+        for wish in self.skipped.keys().filter(|wish| !skipped.contains_key(*wish)) {
+            self.intake.conditions().forget(&subject(wish));
+        }
         self.skipped = skipped;
     }
 }

@@ -36,7 +36,7 @@ fn every_upstream_flag_is_understood() {
         "-async-invoke",
         "-trim-channel-key=true",
     ];
-    let Loaded { core, source, warnings } =
+    let Loaded { core, source, warnings, .. } =
         load(&args, &[("gateway_url", "http://other")]).unwrap();
     assert_eq!(warnings, []);
     assert_eq!(source.broker.address(), "b");

@@ -186,13 +186,18 @@ impl Connector {
             let client = reqwest::Client::builder().pool_max_idle_per_host(0).timeout(PATIENCE);
             client.build().expect("the client's settings are right")
         });
-        let url = format!("http://127.0.0.1:{}{path}", self.admin_port().await);
+        let url = format!("http://{}{path}", self.admin_address().await);
         let answer = client.get(url).send().await;
         let answer = answer.unwrap_or_else(|error| {
             panic!("no answer from {path}: {error}\n{}", self.output);
         });
         let status = answer.status().as_u16();
         (status, answer.text().await.expect("the page is text"))
+    }
+
+    /// Where its admin server listens: `127.0.0.1:port`.
+    pub async fn admin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.admin_port().await)
     }
 
     /// Its metrics.

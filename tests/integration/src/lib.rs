@@ -11,6 +11,7 @@
 //! Tests run side by side on one broker, each with topics and groups of its own ([`unique`]), and
 //! wait for states, never for time to pass.
 
+pub mod browser;
 pub mod certificates;
 pub mod conformance;
 pub mod connector;

@@ -7,3 +7,4 @@ mod generated;
 mod kafka;
 mod late;
 mod mqtt;
+mod page;
