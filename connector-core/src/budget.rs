@@ -78,21 +78,26 @@ impl Shared {
 impl State {
     /// Takes the bytes if the rules allow it now.
     fn take(&mut self, limit: usize, id: u64, bytes: usize) -> bool {
-        let sharers =
-            self.lanes.values().filter(|lane| lane.messages > 0 || lane.wants).count().max(1);
         let wanting = self.wanting;
-        let Some(lane) = self.lanes.get_mut(&id) else { return false };
+        let Some(lane) = self.lanes.get(&id) else { return false };
         let first = lane.messages == 0;
         let fits = self.used.saturating_add(bytes) <= limit;
         let others_want = wanting > usize::from(lane.wants);
-        let in_share = lane.bytes.saturating_add(bytes) <= limit / sharers;
-        if !first && !(fits && (in_share || !others_want)) {
+        let in_share =
+            |lane: &LaneState| lane.bytes.saturating_add(bytes) <= limit / self.sharers();
+        if !first && !(fits && (!others_want || in_share(lane))) {
             return false;
         }
+        let Some(lane) = self.lanes.get_mut(&id) else { return false };
         lane.messages += 1;
         lane.bytes += bytes;
         self.used += bytes;
         true
+    }
+
+    /// How many lanes share the limit now.
+    fn sharers(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.messages > 0 || lane.wants).count().max(1)
     }
 
     fn want(&mut self, id: u64, wants: bool) {

@@ -154,7 +154,7 @@ impl Dispatcher {
         loop {
             let functions = self.functions_of(work);
             if functions.is_empty() {
-                match self.unmatched(work).await {
+                match Box::pin(self.unmatched(work)).await {
                     Some(judgement) => return judgement,
                     None => continue,
                 }
@@ -162,7 +162,7 @@ impl Dispatcher {
             let carrier = Carrier::new(self, work, functions.len() == 1);
             let carried = match &*functions {
                 [one] => vec![carrier.carry(one).await],
-                many => join_all(many.iter().map(|one| carrier.carry(one))).await,
+                many => Box::pin(join_all(many.iter().map(|one| carrier.carry(one)))).await,
             };
             if let Some(judgement) = fold(carried) {
                 return judgement;

@@ -126,14 +126,15 @@ impl HeaderRules {
 /// # Errors
 /// The event cannot be sent at all: no function is to blame, and no retry will help.
 pub fn compose(event: &Event, rules: &HeaderRules) -> Result<HeaderMap, TooLarge> {
-    let mut compose = Compose::with_capacity(8 + event.headers.len() + event.attributes.len());
+    // Those of every call, of which the last few are added when it is sent.
+    let mut compose = Compose::with_capacity(12 + event.headers.len() + event.attributes.len());
     if let Some(content_type) = content_type(event, rules) {
         compose.put(CONTENT_TYPE, content_type)?;
     }
     compose.put(USER_AGENT, rules.user_agent.clone())?;
     compose.put(X_CONNECTOR, rules.connector.clone())?;
-    compose.own(&X_TOPIC, &Bytes::copy_from_slice(event.topic.as_bytes()))?;
-    compose.own(&X_EVENT_ID, &Bytes::copy_from_slice(event.id.as_str().as_bytes()))?;
+    compose.text(&X_TOPIC, &event.topic)?;
+    compose.text(&X_EVENT_ID, event.id.as_str())?;
     for (name, value) in &event.headers {
         if !FIXED.contains(name) {
             compose.own(name, value)?;
@@ -149,7 +150,8 @@ pub fn compose(event: &Event, rules: &HeaderRules) -> Result<HeaderMap, TooLarge
 /// The headers of one call: those that [`compose`] made, and which attempt it is.
 #[must_use]
 pub fn with_attempt(mut headers: HeaderMap, attempt: u32) -> HeaderMap {
-    headers.insert(X_EVENT_ATTEMPT, HeaderValue::from(attempt));
+    let first = HeaderValue::from_static("1");
+    headers.insert(X_EVENT_ATTEMPT, if attempt == 1 { first } else { attempt.into() });
     headers
 }
 
@@ -205,7 +207,19 @@ impl Compose {
 
     /// Appends a header of the connector's own.
     fn own(&mut self, name: &HeaderName, value: &Bytes) -> Result<(), TooLarge> {
-        self.values(name.clone(), &[Some(value)])
+        match legal(value) {
+            Some(value) => self.put(name.clone(), value),
+            None => self.values(name.clone(), &[Some(value)]),
+        }
+    }
+
+    /// The same from a text that nobody shares.
+    fn text(&mut self, name: &HeaderName, text: &str) -> Result<(), TooLarge> {
+        let value = is_legal(text.as_bytes()).then(|| HeaderValue::from_str(text).ok()).flatten();
+        match value {
+            Some(value) => self.put(name.clone(), value),
+            None => self.own(name, &Bytes::copy_from_slice(text.as_bytes())),
+        }
     }
 
     /// Appends the values of one header, with the companions they need.

@@ -274,6 +274,10 @@ impl Lane {
     ///
     /// Cancel-safe: a dropped call has taken nothing.
     pub async fn slot(&self, bytes: usize) -> Option<Slot> {
+        // Most often there is one. Whoever waits for a permit is served before this gets one.
+        if let Some(slot) = self.try_slot(bytes) {
+            return Some(slot);
+        }
         let take = async {
             // The window first: a lane at its window must not sit on bytes that others need.
             let permit = Arc::clone(&self.window).acquire_owned().await.ok()?;

@@ -4,7 +4,7 @@
 //! A key is process-wide, not a lane's: when a partition is taken away and comes back while an old
 //! call for one of its keys still runs, the new delivery waits behind it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque, hash_map};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::OrderKey;
@@ -34,12 +34,18 @@ impl Keys {
             // Looked at under the lock: `leave` cannot have passed by between look and queue.
             if work.is_over() || work.lane.closed.contains(&key) {
                 work
-            } else if let Some(waiting) = keys.get_mut(&key) {
-                waiting.push_back(work);
-                return Entry::Taken;
             } else {
-                keys.insert(key.clone(), VecDeque::new());
-                return Entry::Now(work, Turn { keys: Arc::clone(self), key: Some(key) });
+                match keys.entry(key) {
+                    hash_map::Entry::Occupied(mut waiting) => {
+                        waiting.get_mut().push_back(work);
+                        return Entry::Taken;
+                    }
+                    hash_map::Entry::Vacant(free) => {
+                        let key = Some(free.key().clone());
+                        free.insert(VecDeque::new());
+                        return Entry::Now(work, Turn { keys: Arc::clone(self), key });
+                    }
+                }
             }
         };
         drop(released);

@@ -8,8 +8,8 @@
 //! small host, and the strings would not. A collision among so few is less likely than a memory
 //! error.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::collections::{HashMap, VecDeque, hash_map};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -30,7 +30,32 @@ pub enum Outcome {
 /// Outcomes of settled events that are remembered; beyond it, the oldest are forgotten.
 pub const REMEMBERED: usize = 100_000;
 
-type Pair = [u64; 2];
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pair([u64; 2]);
+
+impl Hash for Pair {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+/// A pair is a hash already, and nobody outside knows how it comes about.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a pair hashes as one number");
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// The memory of the process.
 #[derive(Debug)]
@@ -42,7 +67,7 @@ pub struct PairMemory {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: HashMap<Pair, Entry>,
+    entries: HashMap<Pair, Entry, BuildHasherDefault<AsItIs>>,
     /// Pairs in the order in which nothing needed them any more. One may stand here more than
     /// once; `queued` counts, and only the last mention forgets it.
     forgettable: VecDeque<Pair>,
@@ -78,17 +103,20 @@ impl PairMemory {
     pub fn claim(self: &Arc<Self>, event: &Event, function: &FunctionName) -> Claim {
         let pair = self.pair(event, function);
         let mut state = self.lock();
-        match state.entries.get_mut(&pair) {
-            None => {
-                state.entries.insert(pair, Entry::Running(Vec::new()));
-                Claim::Fresh(Claimed { memory: Arc::clone(self), pair, open: true })
+        let known = match state.entries.entry(pair) {
+            hash_map::Entry::Vacant(free) => {
+                free.insert(Entry::Running(Vec::new()));
+                return Claim::Fresh(Claimed { memory: Arc::clone(self), pair, open: true });
             }
-            Some(Entry::Running(waiters)) => {
+            hash_map::Entry::Occupied(known) => known.into_mut(),
+        };
+        match known {
+            Entry::Running(waiters) => {
                 let (tell, hear) = oneshot::channel();
                 waiters.push(tell);
                 Claim::Running(hear)
             }
-            Some(Entry::Finished { outcome, pins, .. }) => {
+            Entry::Finished { outcome, pins, .. } => {
                 *pins += 1;
                 Claim::Finished(*outcome, Pin { memory: Arc::clone(self), pair })
             }
@@ -108,13 +136,13 @@ impl PairMemory {
     }
 
     fn pair(&self, event: &Event, function: &FunctionName) -> Pair {
-        self.hashers.each_ref().map(|build| {
+        Pair(self.hashers.each_ref().map(|build| {
             let mut hasher = build.build_hasher();
             function.hash(&mut hasher);
             event.id.hash(&mut hasher);
             event.stamp.hash(&mut hasher);
             hasher.finish()
-        })
+        }))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

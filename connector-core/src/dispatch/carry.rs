@@ -3,8 +3,11 @@
 mod bury;
 
 use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::poll;
 use http::HeaderMap;
 use tokio::sync::MutexGuard;
 use tracing::{info, warn};
@@ -135,7 +138,7 @@ impl<'a> Carrier<'a> {
         };
         let carried = match self.serve(&mapping.function).await.unwrap_or_else(Carried::from) {
             released @ Carried::Released { .. } => {
-                let buried = self.bury_at_shutdown(mapping).await;
+                let buried = Box::pin(self.bury_at_shutdown(mapping)).await;
                 buried.map_or(released, |outcome| Carried::ended(outcome, None))
             }
             carried => carried,
@@ -150,6 +153,8 @@ impl<'a> Carrier<'a> {
     }
 
     /// Calls until there is an outcome, or the wait for one is broken off.
+    ///
+    /// Thousands of events wait in this future, so what few of them need stands in boxes.
     async fn serve(&self, name: &FunctionName) -> Result<Carried, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let mut calls = Calls::default();
@@ -161,7 +166,7 @@ impl<'a> Carrier<'a> {
             // Kept while this event tries, so that no other does.
             let _trying = match &hold {
                 None => None,
-                Some(hold) => match self.turn_to_try(hold, &mapping).await? {
+                Some(hold) => match Box::pin(self.turn_to_try(hold, &mapping)).await? {
                     None => continue,
                     turn => turn,
                 },
@@ -178,7 +183,16 @@ impl<'a> Carrier<'a> {
                     let Some(call) = call else {
                         return Ok(Carried::Released { after: None });
                     };
-                    self.weigh(call, &mapping, &function, &mut calls, hold.as_deref()).await?
+                    match judge(&call.answer, call.asynchronous, &mapping.retry, SystemTime::now())
+                    {
+                        Judged::Well => self.well(call, &function),
+                        judged => {
+                            let hold = hold.as_deref();
+                            let next =
+                                self.weigh(judged, call, &mapping, &function, &mut calls, hold);
+                            Box::pin(next).await?
+                        }
+                    }
                 }
                 Err(too_large) => {
                     drop(permit);
@@ -190,7 +204,8 @@ impl<'a> Carrier<'a> {
                 Next::Again => {}
                 Next::End(carried) => return Ok(carried),
                 Next::Bury { reason, reply } => {
-                    if let Some(outcome) = self.bury(&mapping, &function, reason, &calls).await? {
+                    let buried = Box::pin(self.bury(&mapping, &function, reason, &calls)).await?;
+                    if let Some(outcome) = buried {
                         return Ok(Carried::ended(outcome, reply));
                     }
                     calls = Calls::default();
@@ -255,7 +270,7 @@ impl<'a> Carrier<'a> {
         let answer = tokio::select! {
             biased;
             () = dispatcher.cut.cancelled() => None,
-            // In a box: thousands of events wait in this future, and few of them call.
+            // In a box: many wait, and few of them call.
             answer = Box::pin(dispatcher.invoker.call(target, headers, event.payload.clone())) => {
                 Some(answer)
             }
@@ -275,9 +290,21 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Decides what follows from a call. `hold`: the function is held, and this was a try.
+    /// What follows from a call that was answered well.
+    fn well(&self, call: Call, function: &Function) -> Next {
+        let event = &self.work.event;
+        function.called(Called::Well, call.took);
+        function.answered_well();
+        self.dispatcher.holds.end(&event.topic, &function.name);
+        let reply = call.answer.ok().filter(|_| event.wants_reply).map(|a| a.reply());
+        Next::End(Carried::ended(Outcome::Delivered, reply))
+    }
+
+    /// Decides what follows from a call that was not answered well. `hold`: the function is held,
+    /// and this was a try.
     async fn weigh(
         &self,
+        judged: Judged,
         call: Call,
         mapping: &Mapping,
         function: &Function,
@@ -289,14 +316,8 @@ impl<'a> Carrier<'a> {
         let name = &mapping.function;
         let counted = |called| function.called(called, took);
         let failed = |why: &str| function.failed(&event.topic, why);
-        match judge(&answer, asynchronous, &mapping.retry, SystemTime::now()) {
-            Judged::Well => {
-                counted(Called::Well);
-                function.answered_well();
-                dispatcher.holds.end(&event.topic, name);
-                let reply = answer.ok().filter(|_| event.wants_reply).map(|a| a.reply());
-                Ok(Next::End(Carried::ended(Outcome::Delivered, reply)))
-            }
+        match judged {
+            Judged::Well => Ok(self.well(Call { answer, asynchronous, took }, function)),
             Judged::Misconfigured(why) => {
                 counted(Called::Misconfigured);
                 failed(&why);
@@ -378,6 +399,14 @@ impl<'a> Carrier<'a> {
         function: &FunctionName,
         wait: impl Future<Output = T>,
     ) -> Result<T, Broken> {
+        if self.work.is_over() {
+            return Err(Broken::Over);
+        }
+        let mut wait = pin!(wait);
+        // Most often there is nothing to wait for, and so nothing that could break it off.
+        if let Poll::Ready(waited) = poll!(wait.as_mut()) {
+            return Ok(waited);
+        }
         tokio::select! {
             biased;
             () = self.work.over() => Err(Broken::Over),

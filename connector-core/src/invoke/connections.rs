@@ -91,7 +91,8 @@ impl Connections {
                 },
             }
         }
-        let mut connection = self.connect().await?;
+        // In a box: it is large, and rare.
+        let mut connection = Box::pin(self.connect()).await?;
         match connection.send(request).await {
             Ok(response) => Ok(self.exchange(connection, response)),
             Err(error) => Err(unanswered(error.error())),
@@ -121,6 +122,10 @@ impl Exchange<'_> {
             }
             let mut frame = response.body_mut().frame();
             let frame = poll_fn(|cx| {
+                // A small answer has come whole, with its head.
+                if let ready @ Poll::Ready(_) = Pin::new(&mut frame).poll(cx) {
+                    return ready;
+                }
                 connection.drive(cx);
                 Pin::new(&mut frame).poll(cx)
             });
@@ -163,11 +168,14 @@ impl Connection {
         }
     }
 
-    /// Whether a request can be sent on it, as far as is known here. Nobody is woken by it from
-    /// now on.
-    fn is_ready(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
+    /// Whether a request can be sent on it, as far as is known here, without a look at the network.
+    fn is_ready(&self) -> bool {
         !self.ended && self.requests.is_ready()
+    }
+
+    /// Looks whether anything has come that nobody waits for, which can only be the end.
+    fn look(&mut self) {
+        self.drive(&mut Context::from_waker(Waker::noop()));
     }
 }
 
@@ -176,6 +184,7 @@ impl Resting {
     fn take(&self) -> Option<Connection> {
         loop {
             let mut connection = self.lock().connections.pop_back()?;
+            connection.look();
             if connection.rests_since.elapsed() < IDLE_TIMEOUT && connection.is_ready() {
                 return Some(connection);
             }
@@ -184,7 +193,11 @@ impl Resting {
 
     fn keep(self: &Arc<Self>, mut connection: Connection) {
         if !connection.is_ready() {
-            return;
+            // It becomes so when the end of the answer has been seen, not just its last byte.
+            connection.look();
+            if !connection.is_ready() {
+                return;
+            }
         }
         connection.rests_since = Instant::now();
         let mut state = self.lock();

@@ -25,7 +25,6 @@ use crate::config::{Files, KafkaConfig};
 use crate::lane::Stuck;
 use crate::login::{self, Proof};
 use crate::meters::Meters;
-use crate::raw;
 use crate::retention;
 use crate::subscription::{self, Listing, News, Subscription};
 
