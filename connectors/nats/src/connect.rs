@@ -215,7 +215,7 @@ impl Reports {
             // One for each attempt; the condition logs a reason once.
             Event::ClientError(error) if !self.state.borrow().up => self.lost(&error.to_string()),
             Event::SlowConsumer(_) | Event::ServerError(ServerError::SlowConsumer(_)) => {
-                drop(self.overflow.send(()));
+                self.overflow.send_replace(());
             }
             Event::ServerError(error) => {
                 let what = error.to_string();

@@ -54,23 +54,27 @@ async fn a_bound_consumer_is_served_as_it_is_and_never_changed() {
 async fn a_consumer_that_its_owner_changes_is_served_as_it_is_then() {
     let mut server = Server::start().await;
     let stream = server.stream("S", &["s.>"]).await;
-    let of =
-        |filter: &str| pull::Config { filter_subject: filter.into(), ..pull_consumer("theirs") };
-    stream.create_consumer(of("s.a")).await.unwrap();
+    stream.create_consumer(pull_consumer("theirs")).await.unwrap();
     let gate = Gate::closed();
-    let gateway = gateway([Function::named("a").topic("s.a").echo()]).await;
-    gateway.fault("a", Fault::gate(&gate));
+    let gateway = gateway([Function::named("f").topic("s.a").echo()]).await;
+    gateway.fault("f", Fault::gate(&gate).times(1).then(Fault::status(503).times(2)));
     let connector = Connector::ready(&server, &gateway, &BOUND).await;
     server.publish("s.a", "runs meanwhile").await;
     gate.wait_for_waiting(1).await;
-    stream.update_consumer(of("s.b")).await.unwrap();
-    server.publish("s.b", "x").await;
-    gateway.deploy(Function::named("b").topic("s.b").echo());
+    let limited = pull::Config { max_deliver: 1, ..pull_consumer("theirs") };
+    stream.update_consumer(limited).await.unwrap();
+    // A new topic is a reason to look.
+    gateway.deploy(Function::named("g").topic("s.b").echo());
     connector.until_logged("to be served as it is now").await;
     gate.open();
-    gateway.ledger().wait_for("both", |calls| calls.well().count() == 2).await;
+    gateway.ledger().wait_for("the first", |calls| calls.well().count() == 1).await;
+    server.publish("s.a", "fails twice").await;
+    gateway.ledger().wait_for("the second", |calls| calls.well().count() == 2).await;
     until_empty(&stream, "theirs").await;
-    assert_eq!(gateway.ledger().calls().len(), 2);
+    assert_eq!(gateway.ledger().calls().len(), 4);
+    let info = stream.consumer_info("theirs").await.unwrap();
+    assert_eq!(info.delivered.consumer_sequence, 2, "its only delivery was finished here");
+    assert_eq!(connector.metric("nats_connector_recovered_total").await, 0, "never given up on");
     connector.until_ready().await;
     connector.balanced().await;
 }
