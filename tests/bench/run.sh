@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures the Kafka connector, as it is shipped, beside `oha`, a bare HTTP client, which is built the first time.
+# Measures the Kafka and the SQS connector, as they are shipped, beside `oha`, a bare HTTP client, which is built the first time.
 # Prints a table; nothing is asserted.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
