@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the Kafka and the SQS connector, as they are shipped, beside `oha`, a bare HTTP client, which is built the first time.
-# Prints a table; nothing is asserted.
+# Measures the Kafka and the SQS connector, as they are shipped, beside `oha`, a bare HTTP client, which is built the
+# first time. Prints tables; nothing is asserted.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
