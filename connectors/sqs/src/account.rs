@@ -148,6 +148,22 @@ fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
 }
 
+/// Where the environment points the search for credentials to: the SDK says that a file is missing,
+/// but not which.
+fn pointers() -> String {
+    let all = [
+        "AWS_PROFILE",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    ];
+    let set = all.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?)));
+    let set: Vec<String> = set.map(|(name, value)| format!("{name}={value}")).collect();
+    if set.is_empty() { String::new() } else { format!(" (with {})", set.join(", ")) }
+}
+
 /// Loads the settings of the AWS tools, and proves that there are credentials.
 async fn load(region: Option<String>) -> Result<SdkConfig, Trouble> {
     let http = aws_smithy_http_client::Builder::new()
@@ -158,7 +174,9 @@ async fn load(region: Option<String>) -> Result<SdkConfig, Trouble> {
         loader = loader.region(Region::new(region));
     }
     let sdk = loader.load().await;
-    let none = |why: String| Trouble::new(Kind::Credentials, format!("no credentials: {why}"));
+    let none = |why: String| {
+        Trouble::new(Kind::Credentials, format!("no credentials: {why}{}", pointers()))
+    };
     let Some(provider) = sdk.credentials_provider() else {
         return Err(none("there is nothing to get them from".to_owned()));
     };

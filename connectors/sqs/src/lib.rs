@@ -36,6 +36,8 @@ impl Source for Sqs {
     const KIND: &'static str = "sqs";
     const ATTRIBUTE_PREFIX: &'static str = "X-SQS-";
     const OWN_HEADERS: &'static [&'static str] = &message::OWN_HEADERS;
+    const QUIET: &'static [&'static str] =
+        &["aws_config", "aws_runtime", "aws_sdk_sqs", "aws_sdk_sts", "aws_smithy_runtime"];
     const LETTER_SCHEME: Option<&'static str> = Some("queue");
     const DEFAULTS: &'static [(&'static str, &'static str)] =
         &[("upstream_timeout", "30s"), ("content_type", "text/plain")];

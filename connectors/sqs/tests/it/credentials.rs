@@ -125,7 +125,8 @@ async fn a_web_identity_is_a_role() {
         .with("AWS_ENDPOINT_URL_STS", moto.endpoint())
         .start()
         .await;
-    connector.wait_until_unready("no credentials").await;
+    let missing = format!("AWS_WEB_IDENTITY_TOKEN_FILE={}", token.display());
+    connector.wait_until_unready(&missing).await;
     std::fs::write(&token, "a token of the cluster").unwrap();
     connector.wait_until_ready().await;
     queue.send("x").await;
@@ -133,6 +134,8 @@ async fn a_web_identity_is_a_role() {
     // Keys of a role's session begin so.
     let asked = proxy.asked("DeleteMessageBatch");
     assert!(asked.iter().all(|asked| asked.credential.contains("Credential=ASIA")), "{asked:?}");
+    // Each attempt is the SDK's own affair.
+    assert!(!connector.log().contains("provider failed"), "{}", connector.log());
     connector.stop().await;
 }
 

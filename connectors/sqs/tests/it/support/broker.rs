@@ -21,6 +21,8 @@ pub(crate) struct PrivateBroker {
 impl PrivateBroker {
     /// Starts one: `elasticmq` or `moto`.
     pub(crate) fn up(kind: &'static str, name: &str) -> Self {
+        // What a run that failed has left to be looked at.
+        script(kind, &["wipe", "--name", name], "");
         let endpoint = script(kind, &["up", "--name", name], "http://ADDRESS");
         Self { kind, name: name.to_owned(), endpoint }
     }
