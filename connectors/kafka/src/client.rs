@@ -231,8 +231,7 @@ fn trouble(code: RDKafkaErrorCode, reason: &str) -> Option<Trouble> {
     use RDKafkaErrorCode as Code;
 
     let kind = match code {
-        // A broker that goes away in the middle of the proof has refused nothing.
-        Code::Authentication if reason.contains("Broker transport failure") => Trouble::Unreachable,
+        Code::Authentication if !is_told_by_broker(reason) => Trouble::Unreachable,
         Code::Authentication | Code::SaslAuthenticationFailed => Trouble::Authentication,
         // With TLS 1.3 a client's certificate is refused when the connection looks made.
         Code::BrokerTransportFailure if reason.contains("SSL alert") => Trouble::Tls,
@@ -241,6 +240,13 @@ fn trouble(code: RDKafkaErrorCode, reason: &str) -> Option<Trouble> {
         _ => return None,
     };
     Some(kind(in_our_words(reason)))
+}
+
+/// Whether a failed proof was refused. A broker that goes away in the middle of it has refused
+/// nothing, nor has one that is asked for another proof too soon after the last (within a second:
+/// it only says that it did not expect it); the next connection will do.
+fn is_told_by_broker(reason: &str) -> bool {
+    !reason.contains("Broker transport failure") && !reason.contains("current SASL state")
 }
 
 /// librdkafka's reason without what differs from one attempt to the next (how long it took, how
@@ -276,6 +282,9 @@ mod tests {
         );
         let gone = "SASL PLAIN mechanism handshake failed: Local: Broker transport failure";
         assert_eq!(refusal(refused, gone), Some(false));
+        let too_soon = "SASL OAUTHBEARER mechanism handshake failed: Broker: Request not valid in \
+                        current SASL state";
+        assert_eq!(refusal(refused, too_soon), Some(false));
         assert_eq!(refusal(cut, "Connection refused"), Some(false));
         let alert = "Receive failed: error:0A000416:SSL routines::sslv3 alert certificate unknown: \
                      SSL alert number 46";

@@ -4,6 +4,7 @@
 //! it. A token is fetched by us (librdkafka could only do so with a second HTTP client), and again
 //! before it ends. A client takes either while it runs: its next connections use it.
 
+#[cfg(feature = "msk-iam")]
 mod aws;
 mod oauth;
 
@@ -123,11 +124,12 @@ impl Proof {
         }
     }
 
-    /// When it is to be replaced although nobody has refused it: after three quarters of its life.
+    /// When it is to be replaced although nobody has refused it: after three quarters of its life,
+    /// but not at once, however short that is.
     fn renewal(&self) -> Option<Instant> {
         let Self::Token(token) = self else { return None };
         let left = token.ends.duration_since(SystemTime::now()).unwrap_or_default();
-        Some(Instant::now() + left.mul_f64(0.75))
+        Some(Instant::now() + left.mul_f64(0.75).max(AGAIN))
     }
 
     /// Whether a client that has it comes in no more.
@@ -185,6 +187,18 @@ pub(crate) async fn keep(
                 wait = (wait * 2).min(LONGEST);
             }
         }
+    }
+}
+
+/// What there is of AWS in a build without it.
+#[cfg(not(feature = "msk-iam"))]
+mod aws {
+    use std::time::SystemTime;
+
+    use super::Token;
+
+    pub(super) async fn token(_: Option<&str>, _: SystemTime) -> Result<Token, &'static str> {
+        Err("this binary was built without the feature msk-iam")
     }
 }
 

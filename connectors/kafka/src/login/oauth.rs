@@ -35,6 +35,13 @@ pub(super) enum OauthError {
     Endless,
 }
 
+impl From<reqwest::Error> for OauthError {
+    fn from(error: reqwest::Error) -> Self {
+        // Which may hold a secret in its query.
+        Self::Request(error.without_url())
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Answer {
@@ -68,7 +75,7 @@ pub(super) async fn token(endpoint: &Endpoint, client: &Credentials) -> Result<T
         .header("Content-Type", "application/x-www-form-urlencoded")
         .header("Accept", "application/json")
         .body(form);
-    let response = request.send().await.map_err(OauthError::Request)?;
+    let response = request.send().await?;
     let status = response.status();
     let answer: Answer = serde_json::from_slice(&body(response).await?).unwrap_or_default();
     if !status.is_success() {
@@ -92,15 +99,14 @@ async fn http_client(authorities: Option<&Path>) -> Result<Client, OauthError> {
         let pem = tokio::fs::read(path)
             .await
             .map_err(|error| OauthError::Authorities(path.display().to_string(), error))?;
-        builder = builder
-            .tls_certs_only(Certificate::from_pem_bundle(&pem).map_err(OauthError::Request)?);
+        builder = builder.tls_certs_only(Certificate::from_pem_bundle(&pem)?);
     }
-    builder.build().map_err(OauthError::Request)
+    Ok(builder.build()?)
 }
 
 async fn body(mut response: Response) -> Result<Vec<u8>, OauthError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(OauthError::Request)? {
+    while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > MOST_BYTES {
             return Err(OauthError::TooLong);
         }

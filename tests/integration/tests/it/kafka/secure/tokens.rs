@@ -20,7 +20,7 @@ use crate::kafka::scene::Scene;
 const CLIENT_SECRET: &str = "beware-the-jabberwock";
 
 /// How long a token of the endpoint is good.
-const LIFE: Duration = Duration::from_secs(6);
+const LIFE: Duration = Duration::from_secs(8);
 
 /// An endpoint for tokens, as a function.
 fn endpoint() -> Function {
@@ -66,9 +66,9 @@ async fn tokens_are_replaced_before_they_end() {
     scene.gateway.deploy(endpoint());
     let connector = bearer(&secured, &scene, &secrets, &topic).ready().await;
     delivers(&scene, &topic, "guest").await;
-    // The first one has ended by the time that the fourth is fetched.
+    // The first one has ended by the time that the third is fetched.
     let ledger = scene.gateway.ledger();
-    ledger.wait_for("the fourth token", |calls| calls.of("token").count() == 4).await;
+    ledger.wait_for("the third token", |calls| calls.of("token").count() == 3).await;
     delivers(&scene, &topic, "guest").await;
     assert_eq!(restarts(&connector.metrics().await), 0, "the session went on");
     let ended = connector.end().await;
