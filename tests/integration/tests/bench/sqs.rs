@@ -3,14 +3,12 @@
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use integration::connector::binary;
 use integration::{Gateway, Launch, process, root, unique};
 use tokio::process::Command;
-use tokio::time::sleep;
 
-use crate::{PAYLOAD, RUNNING, measured, mib, micros, oha, rate, reach};
+use crate::{PAYLOAD, RUNNING, at_rest, measured, mib, micros, oha, rate, reach};
 
 const EVENTS: u64 = 20_000;
 const WARM_UP: u64 = 2_000;
@@ -62,14 +60,8 @@ async fn idle(endpoint: &str) {
         gateway.deploy(&format!("f{number}"), &queue).await;
     }
     let connector = launch(endpoint, &gateway).ready().await;
-    let used = process::cpu(connector.pid()).expect("it runs");
-    sleep(Duration::from_secs(60)).await;
-    let used = process::cpu(connector.pid()).expect("it runs") - used;
-    let resident = process::resident(connector.pid()).expect("it runs");
-    connector.end().await;
+    at_rest(connector).await;
     gateway.end().await;
-    println!("| idle resident memory, 100 functions, after 60 s | {} |", mib(resident));
-    println!("| idle processor time | {} ms in 60 s |", used.as_millis());
 }
 
 fn launch(endpoint: &str, gateway: &Gateway) -> Launch {
