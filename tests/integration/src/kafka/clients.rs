@@ -8,7 +8,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -175,6 +175,19 @@ impl Broker {
             Ok(each.collect())
         })
         .await
+    }
+
+    /// Commits for a group without members, whatever the log has.
+    ///
+    /// # Panics
+    /// When the broker refuses: the group has members.
+    pub async fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let mut config = ClientConfig::new();
+        config.set("group.id", group);
+        let mut offsets = TopicPartitionList::new();
+        let set = offsets.add_partition_offset(topic, partition, Offset::Offset(offset));
+        set.expect("it is an offset");
+        self.ask(config, move |consumer| consumer.commit(&offsets, CommitMode::Sync)).await;
     }
 
     /// Waits until the group has committed exactly `offset` for a partition.

@@ -65,6 +65,22 @@ async fn a_later_partition_begins_at_its_beginning() {
     connector.end().await;
 }
 
+/// The client looks at its topics every thirty seconds, so this takes as long.
+#[tokio::test]
+async fn a_partition_added_while_it_runs_is_read_from_its_beginning() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("growing", 1).await;
+    scene.deploy("grower", &topic);
+    scene.broker.produce_all(&topic, [Record::of("old").partition(0)]).await;
+    let connector = scene.connector(&[&topic]).set("initial_offset", "newest").ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 1).await;
+    scene.broker.grow_topic(&topic, 2).await;
+    scene.broker.produce_all(&topic, [Record::of("new").partition(1)]).await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 1, 1).await;
+    assert_eq!(scene.gateway.ledger().calls().len(), 1);
+    connector.end().await;
+}
+
 #[tokio::test]
 async fn holes_left_by_transactions_are_committed_over() {
     let scene = Scene::new().await;

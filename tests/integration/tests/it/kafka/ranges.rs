@@ -60,6 +60,29 @@ async fn what_retention_deletes_while_it_is_held_is_counted_as_well() {
     connector.end().await;
 }
 
+/// As after an unclean election: the log ends before what was committed.
+#[tokio::test]
+async fn a_log_that_ends_before_the_commit_is_read_anew_and_counted() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("truncated", 1).await;
+    scene.deploy("reader", &topic);
+    scene.broker.produce_all(&topic, numbered(0..3)).await;
+    scene.broker.commit(&scene.group, &topic, 0, 50).await;
+    let connector = scene.connector(&[&topic]).ready().await;
+    scene.gateway.ledger().wait_for("all there is", |calls| calls.well().count() == 3).await;
+    assert_eq!(called(&scene), ["0", "1", "2"]);
+    assert_eq!(out_of_range(&connector).await, 1.0);
+    let line = connector.line("committed=50").await;
+    assert!(line.contains("ERROR") && line.contains("first=0 end=3"), "{line}");
+    until(
+        "the commit to be where the log ends",
+        async || scene.broker.committed(&scene.group, &topic).await,
+        |committed| committed.get(&0).is_some_and(|committed| committed.offset == 3),
+    )
+    .await;
+    connector.end().await;
+}
+
 #[tokio::test]
 async fn a_topic_created_anew_is_another_topic() {
     let scene = Scene::new().await;
