@@ -118,7 +118,7 @@ bless: need ## Write the generated files anew: docs/configuration.md and the oth
 	BLESS=1 $(DEV) cargo test --locked --workspace golden
 
 .PHONY: bench
-bench: need ## Measure what an event costs, memory and start of Kafka, MQTT and cron (tests/bench/run.sh mqtt: one of them)
+bench: need ## Measure what an event costs, memory and start (tests/bench/run.sh mqtt: one of them)
 	@tests/bench/run.sh
 
 .PHONY: clean

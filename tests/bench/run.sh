@@ -4,7 +4,7 @@
 #
 #   tests/bench/run.sh [WHICH]
 #
-# WHICH is kafka, sqs, mqtt or cron; unless told otherwise all of them, one after the other.
+# WHICH is kafka, sqs, nats, mqtt or cron; unless told otherwise all of them, one after the other.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

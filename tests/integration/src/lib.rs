@@ -29,7 +29,9 @@ pub use kafka::{Broker, Record};
 pub use mosquitto::Mosquitto;
 pub use wait::{PATIENCE, until};
 
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A name that nothing else has, neither in this run nor in one before it.
@@ -44,4 +46,24 @@ pub fn unique(purpose: &str) -> String {
 #[must_use]
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Has the script of this kind of broker do this with the one of this name; what it answers, by key.
+///
+/// # Panics
+/// When it fails, with what it says.
+pub fn script<'a>(
+    kind: &str,
+    verb: &str,
+    name: &str,
+    settings: impl IntoIterator<Item = &'a str>,
+) -> HashMap<String, String> {
+    let mut command = Command::new(root().join(format!("tests/brokers/{kind}.sh")));
+    let output = command.args([verb, "--name", name]).args(settings).output();
+    let output = output.expect("the script can be run");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{verb}: {said}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

@@ -1,10 +1,9 @@
 //! A Mosquitto of one test alone, started by the script that its own tests use.
 
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::{root, unique};
+use crate::{script, unique};
 
 /// A private broker, running unless it was [put down](Self::down); wiped when it is dropped.
 pub struct Mosquitto {
@@ -21,7 +20,7 @@ impl Mosquitto {
     pub fn start(settings: &[&str]) -> Self {
         let name = unique("mosquitto");
         let settings = settings.iter().flat_map(|line| ["--set", line]);
-        let port = script("up", &name, settings)["PORT"].clone();
+        let port = script("mosquitto", "up", &name, settings)["PORT"].clone();
         Self { name, port }
     }
 
@@ -33,12 +32,12 @@ impl Mosquitto {
 
     /// Ends it; its data stays.
     pub fn down(&self) {
-        script("down", &self.name, []);
+        script("mosquitto", "down", &self.name, []);
     }
 
     /// Starts it again with its data.
     pub fn up(&self) {
-        script("up", &self.name, []);
+        script("mosquitto", "up", &self.name, []);
     }
 
     /// Publishes a message for each line, at QoS 1; returns when the broker has acknowledged them.
@@ -60,25 +59,6 @@ impl Mosquitto {
 
 impl Drop for Mosquitto {
     fn drop(&mut self) {
-        script("wipe", &self.name, []);
+        script("mosquitto", "wipe", &self.name, []);
     }
-}
-
-/// Has the broker's script do this with the broker of this name; what it answers, by key.
-///
-/// # Panics
-/// When it fails, with what it says.
-pub fn script<'a>(
-    verb: &str,
-    name: &str,
-    settings: impl IntoIterator<Item = &'a str>,
-) -> HashMap<String, String> {
-    let mut command = Command::new(root().join("tests/brokers/mosquitto.sh"));
-    let output = command.args([verb, "--name", name]).args(settings).output();
-    let output = output.expect("the script can be run");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{verb}: {said}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let pairs = text.lines().filter_map(|line| line.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }

@@ -1,6 +1,7 @@
 //! What connectors cost, beside a bare HTTP client in the same run: run it by `make bench`.
 //!
-//! Kafka's own figures stand here, with what all share; [`edge`] has MQTT and cron, [`sqs`] SQS.
+//! Kafka's own figures stand here, with what all share; [`edge`] has MQTT and cron, [`nats`] and [`sqs`]
+//! what they are named after.
 //!
 //! Figures depend on the machine and on what else it does; only ratios within one run mean something. So nothing is
 //! asserted, everything is printed.
@@ -8,6 +9,7 @@
 #![allow(clippy::print_stdout, reason = "its output is its result")]
 
 mod edge;
+mod nats;
 mod sqs;
 
 use std::path::PathBuf;

@@ -11,8 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use integration::conformance::{Capabilities, Message, Setup, Stage, StoredLetter};
-use integration::mosquitto::script;
-use integration::{Launch, unique, until};
+use integration::{Launch, script, unique, until};
 
 struct Mqtt {
     name: String,
@@ -33,7 +32,7 @@ integration::conformance!(Mqtt);
 
 impl Mqtt {
     fn script(&self, verb: &str) -> HashMap<String, String> {
-        script(verb, &self.name, [])
+        script("mosquitto", verb, &self.name, [])
     }
 
     fn client(&self, program: &str, arguments: &[&str]) -> Command {
@@ -81,7 +80,7 @@ impl Stage for Mqtt {
 
     async fn set(setup: Setup) -> Self {
         let name = unique("conforms");
-        let state = script("up", &name, []);
+        let state = script("mosquitto", "up", &name, []);
         let stage = Self {
             port: state["PORT"].clone(),
             pid: Mutex::new(state["PID"].clone()),
