@@ -193,7 +193,11 @@ async fn partitions_lost_are_called_by_their_next_owner_and_committed_by_nobody_
     scene.broker.produce(&topic, Record::of("last")).await;
     scene.broker.wait_for_commit(&scene.group, &topic, 0, 4).await;
     let calls: Vec<_> = scene.gateway.ledger().calls().iter().map(|call| call.text()).collect();
-    assert_eq!(calls, ["head", "head", "behind", "later", "last"]);
+    // Until it hears that the partition is lost it may go on to the next record: that is repeated, and nothing else.
+    let again = calls.iter().filter(|text| *text == "behind").count();
+    assert!(again <= 2, "{calls:?}");
+    let others: Vec<_> = calls.iter().filter(|text| *text != "behind").collect();
+    assert_eq!(others, ["head", "head", "later", "last"], "{calls:?}");
     first.end().await;
 }
 
