@@ -139,19 +139,19 @@ async fn chaos(kind: &'static str, version: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes"]
+#[ignore = "takes minutes: make prove-edge"]
 async fn chaos_with_3_1_1() {
     chaos("mosquitto", "4").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes"]
+#[ignore = "takes minutes: make prove-edge"]
 async fn chaos_with_5() {
     chaos("mosquitto", "5").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes"]
+#[ignore = "takes minutes: make prove-edge"]
 async fn chaos_at_another_broker() {
     chaos("hivemq", "5").await;
 }

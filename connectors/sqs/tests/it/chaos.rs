@@ -39,13 +39,13 @@ async fn nothing_is_lost_from_a_fifo_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: make prove-sqs"]
 async fn nothing_is_lost_from_a_standard_queue_at_full_size() {
     chaos(false, FULL).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: make prove-sqs"]
 async fn nothing_is_lost_from_a_fifo_queue_at_full_size() {
     chaos(true, FULL).await;
 }

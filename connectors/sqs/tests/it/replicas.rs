@@ -50,13 +50,13 @@ async fn three_replicas_share_a_fifo_queue_and_two_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: make prove-sqs"]
 async fn three_replicas_share_a_standard_queue_at_full_size() {
     share(standard("shared").await, None, MESSAGES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: make prove-sqs"]
 async fn three_replicas_share_a_fifo_queue_at_full_size() {
     share(fifo("shared").await, Some(GROUPS), MESSAGES).await;
 }
