@@ -64,7 +64,7 @@ pub struct Dispatcher {
 struct Judgement {
     verdict: Verdict,
     came: Came,
-    reply: Option<Reply>,
+    reply: Option<Box<Reply>>,
     pins: Pins,
 }
 
@@ -113,7 +113,7 @@ impl Drop for HeldTurn {
 impl Dispatcher {
     /// Takes an event in. Its verdict is told through the work itself.
     pub(crate) fn accept(self: &Arc<Self>, work: Work) {
-        match work.event.order_key.clone() {
+        match work.event.order_key {
             Some(key) => match self.keys.enter(key, work) {
                 Entry::Now(work, turn) => self.begin(work, Some(turn)),
                 Entry::Taken => {}
@@ -124,25 +124,44 @@ impl Dispatcher {
     }
 
     fn begin(self: &Arc<Self>, work: Work, turn: Option<Turn>) {
-        let this = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let judgement = this.judge(&work).await;
-            this.finish(work, turn, judgement);
-        });
+        self.tasks.spawn(Arc::clone(self).carry_out(work, turn));
     }
 
-    fn finish(self: Arc<Self>, work: Work, turn: Option<Turn>, judgement: Judgement) {
+    /// Takes an event to its verdict, and then those that wait behind it for their key, one after
+    /// the other: a task for each would be the largest thing that is allocated for an event.
+    async fn carry_out(self: Arc<Self>, work: Work, turn: Option<Turn>) {
+        let mut next = Some((work, turn));
+        while let Some((work, turn)) = next {
+            let judgement = self.judge(&work).await;
+            let following = self.finish(work, turn, judgement);
+            next = following.map(|(work, turn)| (work, Some(turn)));
+            // Events that are judged without a wait must not keep the others from running.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Gives the verdict. Gives the next event of the key, if it is its turn now.
+    fn finish(
+        self: &Arc<Self>,
+        work: Work,
+        turn: Option<Turn>,
+        judgement: Judgement,
+    ) -> Option<(Work, Turn)> {
         let released = matches!(judgement.verdict, Verdict::Release { .. });
         if released && let Some(turn) = &turn {
             turn.close(&work.lane);
         }
-        let keeps_turn = work.lane.options.turn_until_settled && !released;
-        let lane = Arc::clone(&work.lane);
-        let mut held = turn.map(|turn| HeldTurn { dispatcher: self, lane, turn: Some(turn) });
         let Judgement { verdict, came, reply, pins } = judgement;
-        let turn = if keeps_turn { held.take() } else { None };
-        work.settle(came, Settled { verdict, reply, _pins: pins, turn });
-        drop(held);
+        let mut settled = Settled { verdict, reply, _pins: pins, turn: None };
+        if work.lane.options.turn_until_settled && !released {
+            let (dispatcher, lane) = (Arc::clone(self), Arc::clone(&work.lane));
+            settled.turn =
+                turn.map(|turn| Box::new(HeldTurn { dispatcher, lane, turn: Some(turn) }));
+            work.settle(came, settled);
+            return None;
+        }
+        work.settle(came, settled);
+        turn.and_then(Turn::next)
     }
 
     /// Releases whatever waits for its turn in lanes that have ended or on leases that have.

@@ -4,7 +4,8 @@
 //! becomes an HTTP request is [`crate::headers`]' affair, and what it did is told by its verdict.
 
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -116,58 +117,72 @@ pub struct Attribute {
 /// The name of one event, such as `kafka:orders/3@1207`. Sent to functions as `X-Event-Id`, so
 /// that they can recognise a repetition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct EventId(Arc<str>);
+pub struct EventId(Bytes);
 
 impl EventId {
     /// Takes the id as it will be sent: visible ASCII, beginning with the source's kind.
     #[must_use]
-    pub fn new(id: impl Into<Arc<str>>) -> Self {
-        Self(id.into())
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into().into())
+    }
+
+    /// The same from memory that other texts of the event share.
+    ///
+    /// # Panics
+    /// When it is not UTF-8: a source writes its ids itself.
+    #[must_use]
+    pub fn shared(id: Bytes) -> Self {
+        assert!(std::str::from_utf8(&id).is_ok(), "an event's id is text");
+        Self(id)
     }
 
     /// A name for an event that its broker does not name: `<kind>:<fresh UUID>`.
     #[must_use]
     pub fn unique(kind: &str) -> Self {
-        Self(format!("{kind}:{}", uuid::Uuid::new_v4()).into())
+        // Random bytes by way of a generator: asking the kernel for each would be a system call.
+        let uuid = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+        Self::new(format!("{kind}:{uuid}"))
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("it was made from text")
+    }
+
+    /// The id as a header has it.
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.0
     }
 }
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
-/// What events must not overtake each other on. It begins with topic and partition (or queue and
-/// group) and never holds an assignment or a connection: a call that outlives its lane keeps its
-/// key, and the partition's next owner in this process must see that.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct OrderKey(Bytes);
+/// What events must not overtake each other on. It is made of topic and partition (or queue and
+/// group) and never of an assignment or a connection: a call that outlives its lane keeps its key,
+/// and the partition's next owner in this process must see that.
+///
+/// It is a hash, and nobody outside knows how it comes about: thousands of events wait with their
+/// keys. Should two keys ever share one, their events take turns, which harms nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OrderKey(u64);
 
 impl OrderKey {
-    /// The key of everything in one partition, queue or topic.
+    /// The key of everything in one partition, queue or topic that has no key of its own.
     #[must_use]
     pub fn of(topic: &str, partition: Option<i32>) -> Self {
-        Self::with(topic, partition, &[])
+        Self::with(topic, partition, None)
     }
 
-    /// The key of the messages of one partition that share `key`. An empty key differs from no
-    /// key only if the caller marks it.
+    /// The key of the messages of one partition that share `key`. An empty key is not no key.
     #[must_use]
-    pub fn with(topic: &str, partition: Option<i32>, key: &[u8]) -> Self {
-        let mut text = Vec::with_capacity(topic.len() + key.len() + 6);
-        text.extend_from_slice(topic.as_bytes());
-        // NUL is legal in no broker's topic name, so no two (topic, partition, key) collide.
-        text.push(0);
-        text.extend_from_slice(&partition.unwrap_or(-1).to_be_bytes());
-        text.extend_from_slice(key);
-        Self(text.into())
+    pub fn with(topic: &str, partition: Option<i32>, key: Option<&[u8]>) -> Self {
+        static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(HASHER.hash_one((topic, partition, key)))
     }
 }
 

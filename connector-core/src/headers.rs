@@ -134,7 +134,7 @@ pub fn compose(event: &Event, rules: &HeaderRules) -> Result<HeaderMap, TooLarge
     compose.put(USER_AGENT, rules.user_agent.clone())?;
     compose.put(X_CONNECTOR, rules.connector.clone())?;
     compose.text(&X_TOPIC, &event.topic)?;
-    compose.text(&X_EVENT_ID, event.id.as_str())?;
+    compose.own(&X_EVENT_ID, event.id.bytes())?;
     for (name, value) in &event.headers {
         if !FIXED.contains(name) {
             compose.own(name, value)?;

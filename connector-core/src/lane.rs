@@ -8,15 +8,12 @@
 //! [`Slot::submit`] is not async on purpose: between having a slot and tracking the settlement
 //! there is no await, so no cancellation can lose an event there.
 
-use std::future::Future;
 use std::num::NonZeroUsize;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Held, LaneBytes};
@@ -30,6 +27,7 @@ use crate::order::Closed;
 use crate::pairs::Pins;
 use crate::recent::Traffic;
 use crate::settings::CoreConfig;
+use crate::settlement::{Settlement, Teller};
 use crate::topics::TopicMap;
 
 /// What became of an event. There is no third answer.
@@ -54,11 +52,12 @@ pub enum Verdict {
 pub struct Settled {
     /// What to tell the broker.
     pub verdict: Verdict,
-    /// The function's answer, where the publisher waits for one.
-    pub reply: Option<Reply>,
+    /// The function's answer, where the publisher waits for one. In a box, as the turn: few have
+    /// either, and settled events are kept by the ten thousand.
+    pub reply: Option<Box<Reply>>,
     /// Kept for its drop, which says that the event is settled.
     pub(crate) _pins: Pins,
-    pub(crate) turn: Option<HeldTurn>,
+    pub(crate) turn: Option<Box<HeldTurn>>,
 }
 
 impl Settled {
@@ -367,7 +366,7 @@ impl Slot {
 
     fn hand_in(mut self, event: Event, revoked: Option<CancellationToken>) -> Settlement {
         self.held.resize(event.payload.len());
-        let (tell, hear) = oneshot::channel();
+        let (tell, settlement) = Settlement::owed();
         self.intake.0.metrics.received();
         self.intake.0.traffic.received(&event.topic);
         self.intake.0.dispatcher.accept(Work {
@@ -378,7 +377,7 @@ impl Slot {
             tell: Some(tell),
             metrics: Arc::clone(&self.intake.0.metrics),
         });
-        Settlement(hear)
+        settlement
     }
 }
 
@@ -406,29 +405,6 @@ impl std::fmt::Debug for Loan {
     }
 }
 
-/// Resolves to the event's verdict. If the one who owes it vanishes, by panic or abort, it reads
-/// as release (invariant 3).
-///
-/// Cancel-safe: polling it and letting go loses nothing as long as it is polled again.
-#[derive(Debug)]
-pub struct Settlement(oneshot::Receiver<Settled>);
-
-#[cfg(test)]
-impl Settlement {
-    /// For tests of what waits for settlements.
-    pub(crate) fn of(told: oneshot::Receiver<Settled>) -> Self {
-        Self(told)
-    }
-}
-
-impl Future for Settlement {
-    type Output = Settled;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
-        Pin::new(&mut self.0).poll(cx).map(|told| told.unwrap_or_else(|_| Settled::silence()))
-    }
-}
-
 /// A submitted event on its way through dispatch: the owing side of a [`Settlement`].
 ///
 /// Dropped without [`settle`](Self::settle), by panic or because its lane ended while it waited,
@@ -439,7 +415,7 @@ pub(crate) struct Work {
     /// Cancelled when the broker no longer lends the event.
     revoked: Option<CancellationToken>,
     place: Option<Occupied>,
-    tell: Option<oneshot::Sender<Settled>>,
+    tell: Option<Teller>,
     metrics: Arc<Metrics>,
 }
 
@@ -482,7 +458,7 @@ impl Work {
         self.place = None;
         self.metrics.came(came);
         // Nobody listens once the lane is gone; the outcome is in the pair memory (invariant 7).
-        drop(tell.send(settled));
+        tell.tell(settled);
     }
 }
 

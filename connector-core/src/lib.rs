@@ -50,12 +50,14 @@ pub mod roster;
 pub mod run;
 pub mod secret;
 pub mod settings;
+pub mod settlement;
 pub mod source;
 pub mod status;
 pub mod supervisor;
 pub mod topics;
 
 pub use event::{Attribute, Event, EventId, FunctionName, OrderKey};
-pub use lane::{Intake, Lane, LaneOptions, Loan, Redrive, Settled, Settlement, Slot, Verdict};
+pub use lane::{Intake, Lane, LaneOptions, Loan, Redrive, Settled, Slot, Verdict};
 pub use pending::{AnyOrder, InOrder, Pending};
+pub use settlement::Settlement;
 pub use source::{Source, SourceError};

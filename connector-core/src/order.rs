@@ -41,9 +41,8 @@ impl Keys {
                         return Entry::Taken;
                     }
                     hash_map::Entry::Vacant(free) => {
-                        let key = Some(free.key().clone());
                         free.insert(VecDeque::new());
-                        return Entry::Now(work, Turn { keys: Arc::clone(self), key });
+                        return Entry::Now(work, Turn { keys: Arc::clone(self), key: Some(key) });
                     }
                 }
             }
@@ -109,7 +108,7 @@ impl Turn {
         {
             let mut keys = self.keys.lock();
             if lane.options.ordered {
-                lane.closed.insert(key.clone());
+                lane.closed.insert(*key);
             }
             if let Some(waiting) = keys.get_mut(key) {
                 let (gone, stay): (VecDeque<Work>, _) =

@@ -222,18 +222,27 @@ impl Drop for Pin {
 
 /// The pins of one event: one for each function, most often one.
 #[derive(Debug, Default)]
-pub struct Pins {
-    first: Option<Pin>,
-    more: Vec<Pin>,
+pub enum Pins {
+    /// Nothing is pinned.
+    #[default]
+    None,
+    /// That of one function.
+    One(Pin),
+    /// Those of several.
+    Many(Vec<Pin>),
 }
 
 impl Pins {
     /// Adds one.
     pub fn push(&mut self, pin: Pin) {
-        match self.first {
-            None => self.first = Some(pin),
-            Some(_) => self.more.push(pin),
-        }
+        *self = match std::mem::take(self) {
+            Self::None => Self::One(pin),
+            Self::One(first) => Self::Many(vec![first, pin]),
+            Self::Many(mut pins) => {
+                pins.push(pin);
+                Self::Many(pins)
+            }
+        };
     }
 }
 

@@ -11,14 +11,10 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::StreamExt as _;
-use futures_util::future::FutureExt as _;
-use futures_util::stream::FuturesUnordered;
-
-use crate::lane::{Settled, Settlement, Verdict};
+use crate::lane::{Settled, Verdict};
+use crate::settlement::{Settlement, Verdicts};
 
 /// Verdicts are yielded in order of arrival, up to the first release.
 #[derive(Debug)]
@@ -34,7 +30,12 @@ pub struct Pending<P, O> {
     /// In order of arrival. Slot `i` belongs to ticket `first + i`.
     entries: VecDeque<Entry<P>>,
     first: u64,
-    running: FuturesUnordered<Ticketed>,
+    /// Where the verdicts are written that have not been noted yet.
+    verdicts: Verdicts,
+    /// Emptied whenever it has been filled: kept for its memory.
+    told: Vec<(u64, Settled)>,
+    /// Entries whose verdict has not been noted.
+    unjudged: usize,
     /// `AnyOrder` only: tickets judged and not yet yielded.
     judged: VecDeque<u64>,
     halted: bool,
@@ -48,27 +49,14 @@ struct Entry<P> {
     settled: Option<Settled>,
 }
 
-/// A settlement that remembers which entry it belongs to.
-#[derive(Debug)]
-struct Ticketed {
-    ticket: u64,
-    settlement: Settlement,
-}
-
-impl Future for Ticketed {
-    type Output = (u64, Settled);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(u64, Settled)> {
-        self.settlement.poll_unpin(cx).map(|settled| (self.ticket, settled))
-    }
-}
-
 impl<P, O> Default for Pending<P, O> {
     fn default() -> Self {
         Self {
             entries: VecDeque::new(),
             first: 0,
-            running: FuturesUnordered::new(),
+            verdicts: Verdicts::default(),
+            told: Vec::new(),
+            unjudged: 0,
             judged: VecDeque::new(),
             halted: false,
             order: PhantomData,
@@ -87,7 +75,8 @@ impl<P, O> Pending<P, O> {
     pub fn track(&mut self, place: P, settlement: Settlement) {
         let ticket = self.first + self.entries.len() as u64;
         self.entries.push_back(Entry { place: Some(place), settled: None });
-        self.running.push(Ticketed { ticket, settlement });
+        self.unjudged += 1;
+        settlement.track(&self.verdicts, ticket);
     }
 
     /// How many tracked places have not been yielded, those behind a release included.
@@ -105,7 +94,7 @@ impl<P, O> Pending<P, O> {
     /// How many tracked places have no verdict yet.
     #[must_use]
     pub fn unjudged(&self) -> usize {
-        self.running.len()
+        self.unjudged
     }
 
     /// Resolves when every tracked place has its verdict; what can be yielded is then yielded by
@@ -116,14 +105,30 @@ impl<P, O> Pending<P, O> {
     where
         Self: Note,
     {
-        while let Some((ticket, settled)) = self.running.next().await {
-            self.note(ticket, settled);
-        }
+        poll_fn(|cx| {
+            self.gather(cx);
+            if self.unjudged == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// The places that have no verdict yet, in order of arrival: for leases and ages.
     pub fn waiting(&self) -> impl Iterator<Item = &P> {
         self.entries.iter().filter(|e| e.settled.is_none()).filter_map(|e| e.place.as_ref())
+    }
+
+    /// Notes every verdict that has been told, and has `cx` woken by the next.
+    fn gather(&mut self, cx: &Context<'_>)
+    where
+        Self: Note,
+    {
+        let mut told = std::mem::take(&mut self.told);
+        self.verdicts.take(&mut told, cx);
+        self.unjudged -= told.len();
+        for (ticket, settled) in told.drain(..) {
+            self.note(ticket, settled);
+        }
+        self.told = told;
     }
 
     fn entry(&mut self, ticket: u64) -> Option<&mut Entry<P>> {
@@ -162,9 +167,7 @@ impl<P> Pending<P, InOrder> {
     /// Cancel-safe: a place leaves only when it is returned.
     pub async fn next(&mut self) -> (P, Settled) {
         poll_fn(|cx| {
-            while let Poll::Ready(Some((ticket, settled))) = self.running.poll_next_unpin(cx) {
-                self.note(ticket, settled);
-            }
+            self.gather(cx);
             match self.take() {
                 Some(head) => Poll::Ready(head),
                 None => Poll::Pending,
@@ -215,9 +218,7 @@ impl<P> Pending<P, AnyOrder> {
     /// Cancel-safe: a place leaves only when it is returned.
     pub async fn next(&mut self) -> (P, Settled) {
         poll_fn(|cx| {
-            while let Poll::Ready(Some((ticket, settled))) = self.running.poll_next_unpin(cx) {
-                self.note(ticket, settled);
-            }
+            self.gather(cx);
             match self.take() {
                 Some(judged) => Poll::Ready(judged),
                 None => Poll::Pending,

@@ -4,6 +4,7 @@ mod bury;
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -36,7 +37,7 @@ pub(super) enum Carried {
         outcome: Outcome,
         /// This delivery made no call for it: an earlier one did.
         again: bool,
-        reply: Option<Reply>,
+        reply: Option<Box<Reply>>,
         pin: Option<Pin>,
     },
     /// It is to be given back, and not delivered again sooner than this.
@@ -46,7 +47,7 @@ pub(super) enum Carried {
 }
 
 impl Carried {
-    fn ended(outcome: Outcome, reply: Option<Reply>) -> Self {
+    fn ended(outcome: Outcome, reply: Option<Box<Reply>>) -> Self {
         Self::Ended { outcome, again: false, reply, pin: None }
     }
 }
@@ -107,7 +108,7 @@ enum Next {
     /// This function's part is over.
     End(Carried),
     /// No call will help.
-    Bury { reason: &'static str, reply: Option<Reply> },
+    Bury { reason: &'static str, reply: Option<Box<Reply>> },
 }
 
 impl<'a> Carrier<'a> {
@@ -118,9 +119,11 @@ impl<'a> Carrier<'a> {
         Self { dispatcher, work, stores_waits }
     }
 
-    pub(super) async fn carry(&self, mapping: &Mapping) -> Carried {
+    /// `mapping` is as the map has it now.
+    pub(super) async fn carry(&self, mapping: &Arc<Mapping>) -> Carried {
+        let mut now = Some(Arc::clone(mapping));
         if !self.work.lane.options.redelivers {
-            return self.serve(&mapping.function).await.unwrap_or_else(Carried::from);
+            return self.serve(&mapping.function, now).await.unwrap_or_else(Carried::from);
         }
         let claimed = loop {
             match self.dispatcher.pairs.claim(&self.work.event, &mapping.function) {
@@ -129,6 +132,7 @@ impl<'a> Carrier<'a> {
                     return Carried::Ended { outcome, again: true, reply: None, pin: Some(pin) };
                 }
                 Claim::Running(outcome) => {
+                    now = None;
                     // With an outcome the next look finds it finished; without one it is free.
                     if let Err(broken) = self.or_broken(&mapping.function, outcome).await {
                         return broken.into();
@@ -136,7 +140,8 @@ impl<'a> Carrier<'a> {
                 }
             }
         };
-        let carried = match self.serve(&mapping.function).await.unwrap_or_else(Carried::from) {
+        let served = self.serve(&mapping.function, now).await;
+        let carried = match served.unwrap_or_else(Carried::from) {
             released @ Carried::Released { .. } => {
                 let buried = Box::pin(self.bury_at_shutdown(mapping)).await;
                 buried.map_or(released, |outcome| Carried::ended(outcome, None))
@@ -152,15 +157,21 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Calls until there is an outcome, or the wait for one is broken off.
+    /// Calls until there is an outcome, or the wait for one is broken off. `now`: the function's
+    /// mapping, if it has been looked up just now.
     ///
     /// Thousands of events wait in this future, so what few of them need stands in boxes.
-    async fn serve(&self, name: &FunctionName) -> Result<Carried, Broken> {
+    async fn serve(
+        &self,
+        name: &FunctionName,
+        mut now: Option<Arc<Mapping>>,
+    ) -> Result<Carried, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let mut calls = Calls::default();
         loop {
-            // Looked up each time: annotations changed meanwhile count at once.
-            let mapping = dispatcher.mapped(&event.topic, name).ok_or(Broken::Unmapped)?;
+            // Looked up after each wait: annotations changed meanwhile count at once.
+            let mapping = now.take().or_else(|| dispatcher.mapped(&event.topic, name));
+            let mapping = mapping.ok_or(Broken::Unmapped)?;
             let function = dispatcher.functions.of(&mapping);
             let hold = dispatcher.holds.of(&event.topic, name);
             // Kept while this event tries, so that no other does.
@@ -296,7 +307,8 @@ impl<'a> Carrier<'a> {
         function.called(Called::Well, call.took);
         function.answered_well();
         self.dispatcher.holds.end(&event.topic, &function.name);
-        let reply = call.answer.ok().filter(|_| event.wants_reply).map(|a| a.reply());
+        let reply =
+            call.answer.ok().filter(|_| event.wants_reply).map(|answer| Box::new(answer.reply()));
         Next::End(Carried::ended(Outcome::Delivered, reply))
     }
 
@@ -376,8 +388,8 @@ impl<'a> Carrier<'a> {
     }
 
     /// What a publisher gets that waits for an answer, when the function did not answer well.
-    fn failed_reply(&self, answer: Result<Answer, NoAnswer>) -> Option<Reply> {
-        answer.ok().filter(|_| self.work.event.wants_reply).map(|answer| answer.reply())
+    fn failed_reply(&self, answer: Result<Answer, NoAnswer>) -> Option<Box<Reply>> {
+        answer.ok().filter(|_| self.work.event.wants_reply).map(|answer| Box::new(answer.reply()))
     }
 
     /// How many calls there have been as far as anyone knows: those of this delivery, and one for

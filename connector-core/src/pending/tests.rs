@@ -2,17 +2,10 @@
 
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
-use tokio::sync::oneshot;
 
 use super::*;
 use crate::lane::Settled;
-
-type Teller = oneshot::Sender<Settled>;
-
-fn settlement() -> (Teller, Settlement) {
-    let (tell, hear) = oneshot::channel();
-    (tell, Settlement::of(hear))
-}
+use crate::settlement::Teller;
 
 fn verdict(done: bool) -> Settled {
     let mut settled = Settled::silence();
@@ -110,7 +103,7 @@ impl<O> Lane<O> {
         match step {
             Step::Track => {
                 let ticket = self.model.track();
-                let (tell, settlement) = settlement();
+                let (tell, settlement) = Settlement::owed();
                 self.tellers.push((ticket, tell));
                 self.pending.track(ticket, settlement);
             }
@@ -120,7 +113,7 @@ impl<O> Lane<O> {
                 self.model.order.push(ticket);
                 match judge {
                     Judge::Silence => drop(tell),
-                    judge => tell.send(verdict(*judge == Judge::Done)).expect("it listens"),
+                    judge => tell.tell(verdict(*judge == Judge::Done)),
                 }
             }
             _ => {}
@@ -209,10 +202,10 @@ async fn next_waits_for_ever_when_nothing_is_tracked() {
 #[tokio::test]
 async fn a_verdict_wakes_the_one_who_waits() {
     let mut pending = Pending::<u8, InOrder>::new();
-    let (tell, settlement) = settlement();
+    let (tell, settlement) = Settlement::owed();
     pending.track(7, settlement);
     let waits = tokio::spawn(async move { pending.next().await.0 });
     tokio::task::yield_now().await;
-    tell.send(verdict(true)).expect("it listens");
+    tell.tell(verdict(true));
     assert_eq!(waits.await.expect("no panic"), 7);
 }

@@ -4,7 +4,6 @@
 //! with, and borrows the consumer.
 
 use std::fmt::Write as _;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -64,23 +63,27 @@ impl Record {
 
     /// The event that functions are called for.
     pub(crate) fn into_event(self, topic: &Arc<str>, partition: i32, ordering: Ordering) -> Event {
-        let id = EventId::new(format!("kafka:{topic}/{partition}@{}", self.offset));
-        let mut headers = Vec::with_capacity(5);
-        // One text, of which each header shows its part: one allocation where there were many.
-        let mut text = String::with_capacity(64);
-        let mut written = |name: HeaderName, number: i64| {
+        // One text, of which the id and each header show their part: one allocation, not many.
+        let mut text = String::with_capacity(topic.len() + 64);
+        let mut written = |part: std::fmt::Arguments<'_>| {
             let begin = text.len();
-            write!(text, "{number}").expect("a string takes everything");
-            (name, begin..text.len())
+            text.write_fmt(part).expect("a string takes everything");
+            begin..text.len()
         };
-        let partition_at = written(PARTITION, partition.into());
-        let offset_at = written(OFFSET, self.offset);
-        let timestamp_at = (self.timestamp >= 0).then(|| written(TIMESTAMP, self.timestamp));
+        written(format_args!("kafka:{topic}/"));
+        let partition_at = written(format_args!("{partition}"));
+        written(format_args!("@"));
+        let offset_at = written(format_args!("{}", self.offset));
+        let id_at = 0..offset_at.end;
+        let timestamp_at =
+            (self.timestamp >= 0).then(|| written(format_args!("{}", self.timestamp)));
         let text = Bytes::from(text);
-        let part = |(name, at): (HeaderName, Range<usize>)| (name, text.slice(at));
-        headers.extend([part(partition_at), part(offset_at)]);
+        let id = EventId::shared(text.slice(id_at));
+        let mut headers = Vec::with_capacity(4 + usize::from(self.value.is_none()));
+        headers.push((PARTITION, text.slice(partition_at)));
+        headers.push((OFFSET, text.slice(offset_at)));
         headers.extend(self.key.clone().map(|key| (KEY, key)));
-        headers.extend(timestamp_at.map(part));
+        headers.extend(timestamp_at.map(|at| (TIMESTAMP, text.slice(at))));
         if self.value.is_none() {
             headers.push((TOMBSTONE, Bytes::from_static(b"true")));
         }
@@ -100,23 +103,14 @@ impl Record {
         event.order_key = match ordering {
             Ordering::None => None,
             Ordering::Partition => Some(OrderKey::of(topic, Some(partition))),
-            Ordering::Key => Some(order_key(topic, partition, self.key.as_deref())),
+            // Records without a key count as one key, which is not the empty one.
+            Ordering::Key => Some(OrderKey::with(topic, Some(partition), self.key.as_deref())),
         };
         event.headers = headers;
         event.attributes = self.headers;
         event.key = self.key;
         event
     }
-}
-
-/// Equal keys of a partition in order. Records without a key count as one key, which is not the
-/// empty one: a byte before the key tells them apart.
-fn order_key(topic: &str, partition: i32, key: Option<&[u8]>) -> OrderKey {
-    let Some(key) = key else { return OrderKey::with(topic, Some(partition), b"\0") };
-    let mut marked = Vec::with_capacity(key.len() + 1);
-    marked.push(1);
-    marked.extend_from_slice(key);
-    OrderKey::with(topic, Some(partition), &marked)
 }
 
 #[cfg(test)]

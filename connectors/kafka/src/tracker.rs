@@ -125,10 +125,12 @@ impl Tracker {
         }
     }
 
-    /// Waits for the verdict of the first record without one. Cancel-safe.
+    /// Waits for the verdict of the first record without one, and settles it with whatever else
+    /// has its verdict then. Cancel-safe.
     pub(crate) async fn settle_next(&mut self) {
         let (place, settled) = self.pending.next().await;
         self.settle(place, settled);
+        self.settle_judged();
     }
 
     /// Waits until every record has its verdict. Cancel-safe.

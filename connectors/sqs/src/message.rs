@@ -61,7 +61,7 @@ impl Origin {
         if let Some(group) = system.remove(&MessageSystemAttributeName::MessageGroupId) {
             // Standard queues may have groups too, but promise them no order.
             if self.topic.ends_with(".fifo") {
-                event.order_key = Some(OrderKey::with(&self.url, None, group.as_bytes()));
+                event.order_key = Some(OrderKey::with(&self.url, None, Some(group.as_bytes())));
             }
             let group = Bytes::from(group);
             event.headers.push((name(GROUP), group.clone()));

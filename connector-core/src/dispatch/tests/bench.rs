@@ -18,10 +18,11 @@ use crate::conditions::Conditions;
 use crate::dead_letter::Letter;
 use crate::event::{Event, EventId, FunctionName, OrderKey};
 use crate::gateway::Progress;
-use crate::lane::{Intake, Lane, LaneOptions, Settlement};
+use crate::lane::{Intake, Lane, LaneOptions};
 use crate::metrics::Metrics;
 use crate::run::{Assembly, assemble, reach, rules};
 use crate::settings::{self, Setting, Values};
+use crate::settlement::Settlement;
 use crate::source::{Letterbox, Source, SourceConfig, SourceError, StoreError};
 use crate::topics::{Catalog, Function, Pattern, Rules, TopicMap};
 
@@ -233,7 +234,7 @@ pub(super) fn event(id: &str, key: Option<&str>) -> Event {
         "t".into(),
         Bytes::copy_from_slice(id.as_bytes()),
     );
-    event.order_key = key.map(|key| OrderKey::with("t", Some(0), key.as_bytes()));
+    event.order_key = key.map(|key| OrderKey::with("t", Some(0), Some(key.as_bytes())));
     event
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::bench::{Bench, event, submit};
 use super::gateway::{Act, status};
 use crate::dead_letter::Address;
-use crate::lane::{Lane, Loan, Redrive, Settlement, Verdict};
+use crate::lane::{Lane, Loan, Redrive, Verdict};
+use crate::settlement::Settlement;
 
 const RELEASED: Verdict = Verdict::Release { after: None };
 

@@ -120,7 +120,7 @@ impl Subscription {
         }
         let Some(reply_to) = reply_to else { return };
         let (headers, body) = match settled.reply {
-            Some(reply) => answer(reply),
+            Some(reply) => answer(*reply),
             None => (error(503, "the function did not answer"), Bytes::new()),
         };
         // It would be refused before it is sent, and whoever asked would wait for nothing.
