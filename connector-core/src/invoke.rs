@@ -10,6 +10,7 @@ mod connections;
 mod way;
 
 use std::error::Error;
+use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -132,7 +133,8 @@ impl Invoker {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, NoAnswer> {
-        let call = self.call_for_ever(target, headers, body);
+        // Stays where it is: it would be moved into the time limit and out of it again.
+        let call = pin!(self.call_for_ever(target, headers, body));
         match self.timeout {
             None => call.await,
             Some(most) => {

@@ -43,11 +43,12 @@ struct Resting {
 #[derive(Debug, Default)]
 struct State {
     /// The one that has rested longest is in front.
-    connections: VecDeque<Connection>,
+    connections: VecDeque<Box<Connection>>,
     /// A task runs that closes what has rested too long.
     is_swept: bool,
 }
 
+/// In a box from the first to the last: it is large, and every call takes one out and puts it back.
 #[derive(Debug)]
 struct Connection {
     requests: SendRequest<Body>,
@@ -61,7 +62,7 @@ struct Connection {
 /// connection: what is left of the answer stands in the way of the next.
 pub(super) struct Exchange<'a> {
     pub(super) response: Response<Incoming>,
-    connection: Connection,
+    connection: Box<Connection>,
     resting: &'a Arc<Resting>,
 }
 
@@ -99,16 +100,17 @@ impl Connections {
         }
     }
 
-    fn exchange(&self, connection: Connection, response: Response<Incoming>) -> Exchange<'_> {
+    fn exchange(&self, connection: Box<Connection>, response: Response<Incoming>) -> Exchange<'_> {
         Exchange { response, connection, resting: &self.resting }
     }
 
-    async fn connect(&self) -> Result<Connection, NoAnswer> {
+    async fn connect(&self) -> Result<Box<Connection>, NoAnswer> {
         let stream = self.way.connect().await.map_err(NoAnswer::Unwritten)?;
         let (requests, driver) = http1::handshake(stream)
             .await
             .map_err(|error| NoAnswer::Unwritten(innermost(&error)))?;
-        Ok(Connection { requests, driver, ended: false, rests_since: Instant::now() })
+        let rests_since = Instant::now();
+        Ok(Box::new(Connection { requests, driver, ended: false, rests_since }))
     }
 }
 
@@ -181,7 +183,7 @@ impl Connection {
 
 impl Resting {
     /// The connection that was used last, if there is one that can be used.
-    fn take(&self) -> Option<Connection> {
+    fn take(&self) -> Option<Box<Connection>> {
         loop {
             let mut connection = self.lock().connections.pop_back()?;
             connection.look();
@@ -191,7 +193,7 @@ impl Resting {
         }
     }
 
-    fn keep(self: &Arc<Self>, mut connection: Connection) {
+    fn keep(self: &Arc<Self>, mut connection: Box<Connection>) {
         if !connection.is_ready() {
             // It becomes so when the end of the answer has been seen, not just its last byte.
             connection.look();
