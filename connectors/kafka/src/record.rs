@@ -3,7 +3,8 @@
 //! Everything is copied out of the record once: a record that is kept pins the whole fetch it came
 //! with, and borrows the consumer.
 
-use std::fmt::Write as _;
+use std::fmt;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -28,32 +29,47 @@ pub(crate) const TOMBSTONE: HeaderName = HeaderName::from_static("x-kafka-tombst
 /// Those of the above that a record may lack: none of its own headers poses as one of them.
 pub(crate) const OWN_HEADERS: &[&str] = &["x-kafka-key", "x-kafka-timestamp", "x-kafka-tombstone"];
 
+/// The most that an event tells of its record in text, beside the topic: `kafka:`, partition, offset
+/// and timestamp.
+const TOLD: usize = 64;
+
 /// One record, no longer bound to the consumer.
 pub(crate) struct Record {
     pub(crate) offset: i64,
     /// Milliseconds since 1970; -1 when it has none.
     timestamp: i64,
     epoch: i32,
-    key: Option<Bytes>,
-    value: Option<Bytes>,
+    /// The value, the key behind it, and room for what an event tells of its record: all in one
+    /// piece, because thousands of records wait and pieces cost more than what is in them.
+    bytes: Vec<u8>,
+    /// How long the value is; `None`: it has none.
+    value: Option<usize>,
+    /// How long the key is; `None`: it has none.
+    key: Option<usize>,
     headers: Vec<Attribute>,
 }
 
 impl Record {
     pub(crate) fn copy(message: &BorrowedMessage<'_>) -> Self {
+        let (value, key) = (message.payload(), message.key());
+        let whole = [value, key].map(Option::unwrap_or_default);
+        let length: usize = whole.iter().map(|part| part.len()).sum();
+        let mut bytes = Vec::with_capacity(length + message.topic().len() + TOLD);
+        whole.iter().for_each(|part| bytes.extend_from_slice(part));
         Self {
             offset: message.offset(),
             timestamp: message.timestamp().to_millis().unwrap_or(-1),
             epoch: raw::leader_epoch(message),
-            key: message.key().map(Bytes::copy_from_slice),
-            value: message.payload().map(Bytes::copy_from_slice),
+            bytes,
+            value: value.map(<[u8]>::len),
+            key: key.map(<[u8]>::len),
             headers: raw::headers(message),
         }
     }
 
     /// How many bytes of payload it holds.
     pub(crate) fn payload_len(&self) -> usize {
-        self.value.as_ref().map_or(0, Bytes::len)
+        self.value.unwrap_or(0)
     }
 
     /// Where it stands, `previous` being the offset of the record received before it.
@@ -63,52 +79,54 @@ impl Record {
 
     /// The event that functions are called for.
     pub(crate) fn into_event(self, topic: &Arc<str>, partition: i32, ordering: Ordering) -> Event {
-        // One text, of which the id and each header show their part: one allocation, not many.
-        let mut text = String::with_capacity(topic.len() + 64);
-        let mut written = |part: std::fmt::Arguments<'_>| {
-            let begin = text.len();
-            text.write_fmt(part).expect("a string takes everything");
-            begin..text.len()
+        let Self { offset, timestamp, epoch, mut bytes, value, key, headers: attributes } = self;
+        let value_at = 0..value.unwrap_or(0);
+        let key_at = key.map(|length| value_at.end..value_at.end + length);
+        let mut written = |part: fmt::Arguments<'_>| {
+            let begin = bytes.len();
+            bytes.write_fmt(part).expect("memory takes everything");
+            begin..bytes.len()
         };
-        written(format_args!("kafka:{topic}/"));
+        // The id has the numbers that the headers repeat.
+        let id_begins = written(format_args!("kafka:{topic}/")).start;
         let partition_at = written(format_args!("{partition}"));
         written(format_args!("@"));
-        let offset_at = written(format_args!("{}", self.offset));
-        let id_at = 0..offset_at.end;
-        let timestamp_at =
-            (self.timestamp >= 0).then(|| written(format_args!("{}", self.timestamp)));
-        let text = Bytes::from(text);
-        let id = EventId::shared(text.slice(id_at));
-        let mut headers = Vec::with_capacity(4 + usize::from(self.value.is_none()));
-        headers.push((PARTITION, text.slice(partition_at)));
-        headers.push((OFFSET, text.slice(offset_at)));
-        headers.extend(self.key.clone().map(|key| (KEY, key)));
-        headers.extend(timestamp_at.map(|at| (TIMESTAMP, text.slice(at))));
-        if self.value.is_none() {
+        let offset_at = written(format_args!("{offset}"));
+        let id_at = id_begins..offset_at.end;
+        let timestamp_at = (timestamp >= 0).then(|| written(format_args!("{timestamp}")));
+
+        let bytes = Bytes::from(bytes);
+        let key = key_at.map(|at| bytes.slice(at));
+        let mut headers = Vec::with_capacity(4 + usize::from(value.is_none()));
+        headers.push((PARTITION, bytes.slice(partition_at)));
+        headers.push((OFFSET, bytes.slice(offset_at)));
+        headers.extend(key.clone().map(|key| (KEY, key)));
+        headers.extend(timestamp_at.map(|at| (TIMESTAMP, bytes.slice(at))));
+        if value.is_none() {
             headers.push((TOMBSTONE, Bytes::from_static(b"true")));
         }
 
-        let mut event = Event::new(id, Arc::clone(topic), self.value.unwrap_or_default());
+        let id = EventId::shared(bytes.slice(id_at));
+        let mut event = Event::new(id, Arc::clone(topic), bytes.slice(value_at));
         // A topic that was deleted and created again counts its offsets from zero: these two tell
         // the records apart. Negative ones stand for "none" and stay distinct as they are.
-        event.stamp = (self.timestamp.cast_unsigned(), u64::from(self.epoch.cast_unsigned()));
-        event.content_type = self
-            .headers
+        event.stamp = (timestamp.cast_unsigned(), u64::from(epoch.cast_unsigned()));
+        event.content_type = attributes
             .iter()
             .find(|header| header.name.eq_ignore_ascii_case(b"content-type"))
             .and_then(|header| header.value.clone());
-        event.occurred_at = u64::try_from(self.timestamp)
+        event.occurred_at = u64::try_from(timestamp)
             .ok()
             .and_then(|ms| SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
         event.order_key = match ordering {
             Ordering::None => None,
             Ordering::Partition => Some(OrderKey::of(topic, Some(partition))),
             // Records without a key count as one key, which is not the empty one.
-            Ordering::Key => Some(OrderKey::with(topic, Some(partition), self.key.as_deref())),
+            Ordering::Key => Some(OrderKey::with(topic, Some(partition), key.as_deref())),
         };
         event.headers = headers;
-        event.attributes = self.headers;
-        event.key = self.key;
+        event.attributes = attributes;
+        event.key = key;
         event
     }
 }
@@ -117,13 +135,14 @@ impl Record {
 mod tests {
     use super::*;
 
-    fn record() -> Record {
+    fn record(key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
         Record {
             offset: 1207,
             timestamp: 1_700_000_000_123,
             epoch: 4,
-            key: Some(Bytes::from_static(b"\xff\x00")),
-            value: Some(Bytes::from_static(b"{}")),
+            bytes: [value, key].map(Option::unwrap_or_default).concat(),
+            value: value.map(<[u8]>::len),
+            key: key.map(<[u8]>::len),
             headers: vec![Attribute {
                 name: Bytes::from_static(b"Content-Type"),
                 value: Some(Bytes::from_static(b"application/json")),
@@ -133,7 +152,9 @@ mod tests {
 
     #[test]
     fn an_event_carries_all_of_its_record() {
-        let event = record().into_event(&"orders".into(), 3, Ordering::Partition);
+        let record = record(Some(b"\xff\x00"), Some(b"{}"));
+        let event = record.into_event(&"orders".into(), 3, Ordering::Partition);
+        assert_eq!(event.payload, b"{}".as_slice());
         assert_eq!(event.id.as_str(), "kafka:orders/3@1207");
         assert_eq!(event.stamp, (1_700_000_000_123, 4));
         assert_eq!(event.content_type.as_deref(), Some(b"application/json".as_slice()));
@@ -149,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_tombstone_is_told_from_an_empty_value() {
-        let tombstone = Record { value: None, ..record() };
-        let empty = Record { value: Some(Bytes::new()), ..record() };
+        let tombstone = record(Some(b"k"), None);
+        let empty = record(Some(b"k"), Some(b""));
         let says = |record: Record| {
             let event = record.into_event(&"orders".into(), 3, Ordering::None);
             assert!(event.payload.is_empty());
@@ -163,9 +184,7 @@ mod tests {
     #[test]
     fn keys_order_by_themselves_and_no_key_is_one_key() {
         let key = |key: Option<&'static [u8]>, ordering| {
-            Record { key: key.map(Bytes::from_static), ..record() }
-                .into_event(&"orders".into(), 3, ordering)
-                .order_key
+            record(key, Some(b"{}")).into_event(&"orders".into(), 3, ordering).order_key
         };
         assert_eq!(key(Some(b"a"), Ordering::Key), key(Some(b"a"), Ordering::Key));
         assert_ne!(key(Some(b"a"), Ordering::Key), key(Some(b"b"), Ordering::Key));
