@@ -18,6 +18,9 @@ pub(crate) struct Tenure {
     seen: Option<Seen>,
     /// What we took over from, while we lead.
     taken: Option<Taken>,
+    /// Up to which instant ticks are ours for certain. Claims may reach further: the answer to one can be lost, and its
+    /// ticks are then not called before they have been claimed again.
+    granted: Timestamp,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub(crate) enum Standing {
 
 impl Tenure {
     pub(crate) fn new(identity: String, duration: Duration) -> Self {
-        Self { identity, duration, seen: None, taken: None }
+        Self { identity, duration, seen: None, taken: None, granted: Timestamp::UNIX_EPOCH }
     }
 
     /// Takes note of what the Lease said when it was read at `now`; `None`: there is none.
@@ -71,13 +74,18 @@ impl Tenure {
     pub(crate) fn wrote(&mut self, kept: Kept, now: Instant) {
         if self.taken.is_none() && kept.record.holder == self.identity {
             let before = self.record();
-            self.taken = Some(Taken {
-                called: before.map_or(Timestamp::UNIX_EPOCH, |before| before.called),
-                claimed: before.map_or(Timestamp::UNIX_EPOCH, |before| before.claimed),
-                number: kept.record.transitions,
-            });
+            let called = before.map_or(Timestamp::UNIX_EPOCH, |before| before.called);
+            let claimed = before.map_or(Timestamp::UNIX_EPOCH, |before| before.claimed);
+            self.taken = Some(Taken { called, claimed, number: kept.record.transitions });
+            // What the one before us did not call of these, we count.
+            self.granted = claimed;
         }
         self.read(Some(kept), now);
+    }
+
+    /// Takes note that the ticks up to `until` are ours: they will have been called by the next write.
+    pub(crate) fn granted(&mut self, until: Timestamp) {
+        self.granted = until;
     }
 
     /// What we may do.
@@ -99,9 +107,9 @@ impl Tenure {
     pub(crate) fn renewal(&self, now: Instant) -> Option<Record> {
         let Some(before) = self.record() else { return Some(self.first()) };
         if self.taken.is_some() {
-            // What was claimed has been called by now: claims are writes as well, and this is a
+            // What was granted has been called by now: claims are writes as well, and this is a
             // whole interval after the last write.
-            return Some(Record { called: before.claimed, ..before.clone() });
+            return Some(Record { called: self.granted, ..before.clone() });
         }
         let is_free = before.holder.is_empty() || self.expires().is_some_and(|at| at <= now);
         is_free.then(|| Record {
@@ -116,14 +124,14 @@ impl Tenure {
     pub(crate) fn claim(&self, until: Timestamp) -> Option<Record> {
         self.taken?;
         let before = self.record()?;
-        Some(Record { claimed: until, called: before.claimed, ..before.clone() })
+        Some(Record { claimed: until, called: self.granted, ..before.clone() })
     }
 
     /// What to write to let another lead at once; `None` if we do not.
     pub(crate) fn release(&self) -> Option<Record> {
         self.taken?;
         let before = self.record()?;
-        Some(Record { holder: String::new(), called: before.claimed, ..before.clone() })
+        Some(Record { holder: String::new(), called: self.granted, ..before.clone() })
     }
 
     /// When the present leader counts as gone, if nothing changes.

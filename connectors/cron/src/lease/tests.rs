@@ -389,6 +389,30 @@ fn what_others_wrote_into_the_lease_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_was_lost_does_not_count_as_called() {
+    let shelf = Shelf::default();
+    let mut tenure = Tenure::new("us".to_owned(), DURATION);
+    let now = Instant::now();
+    let instant = |second| Timestamp::from_second(second).unwrap();
+    let write = |tenure: &Tenure, record: Record| {
+        shelf.write(tenure.basis(), &record, Timestamp::UNIX_EPOCH).unwrap()
+    };
+    let kept = write(&tenure, tenure.renewal(now).unwrap());
+    tenure.wrote(kept, now);
+    let kept = write(&tenure, tenure.claim(instant(10)).unwrap());
+    tenure.wrote(kept, now);
+    tenure.granted(instant(10));
+
+    write(&tenure, tenure.claim(instant(20)).unwrap());
+    tenure.read(shelf.read(), now);
+    for record in [tenure.renewal(now), tenure.release(), tenure.claim(instant(30))] {
+        let record = record.expect("it leads");
+        assert!(record.claimed >= instant(20));
+        assert_eq!(record.called, instant(10), "nobody has called those up to 20");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_follower_waits_from_when_it_saw_the_last_change() {
     let shelf = Shelf::default();
     let mut tenure = Tenure::new("us".to_owned(), DURATION);
