@@ -23,9 +23,13 @@ pub(crate) struct Tenure {
     granted: Timestamp,
 }
 
+/// The Lease as it was when we last saw it.
 #[derive(Debug)]
 struct Seen {
-    kept: Kept,
+    record: Record,
+    /// What a write must be upon; `None`: somebody has removed it since. What it said still holds: whoever leads makes it
+    /// anew with that, the others wait as they do for a leader that is silent.
+    kept: Option<Kept>,
     /// When it last changed.
     at: Instant,
 }
@@ -58,16 +62,20 @@ impl Tenure {
     /// Takes note of what the Lease said when it was read at `now`; `None`: there is none.
     pub(crate) fn read(&mut self, kept: Option<Kept>, now: Instant) {
         let Some(kept) = kept else {
-            self.seen = None;
-            self.taken = None;
+            if let Some(seen) = &mut self.seen
+                && seen.kept.take().is_some()
+            {
+                seen.at = now;
+            }
             return;
         };
         if kept.record.holder != self.identity {
             self.taken = None;
         }
-        let changed = self.seen.as_ref().is_none_or(|seen| seen.kept.version != kept.version);
-        let at = self.seen.as_ref().filter(|_| !changed).map_or(now, |seen| seen.at);
-        self.seen = Some(Seen { kept, at });
+        let before = self.basis().zip(self.seen.as_ref());
+        let unchanged = before.filter(|(before, _)| before.version == kept.version);
+        let at = unchanged.map_or(now, |(_, seen)| seen.at);
+        self.seen = Some(Seen { record: kept.record.clone(), kept: Some(kept), at });
     }
 
     /// Takes note that our own write was taken.
@@ -100,7 +108,7 @@ impl Tenure {
 
     /// What our next write is upon; `None`: the Lease is yet to be made.
     pub(crate) fn basis(&self) -> Option<&Kept> {
-        self.seen.as_ref().map(|seen| &seen.kept)
+        self.seen.as_ref()?.kept.as_ref()
     }
 
     /// What to write to lead, or to go on leading; `None` while another does.
@@ -137,11 +145,11 @@ impl Tenure {
     /// When the present leader counts as gone, if nothing changes.
     pub(crate) fn expires(&self) -> Option<Instant> {
         let seen = self.seen.as_ref()?;
-        Some(seen.at + seen.kept.record.duration)
+        Some(seen.at + seen.record.duration)
     }
 
     fn record(&self) -> Option<&Record> {
-        self.seen.as_ref().map(|seen| &seen.kept.record)
+        self.seen.as_ref().map(|seen| &seen.record)
     }
 
     fn first(&self) -> Record {

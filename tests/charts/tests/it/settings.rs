@@ -7,8 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::rendered::{environment, rendered};
 
+/// Settings, each with its value.
+type Settings = &'static [(&'static str, &'static str)];
+
 /// Values of each chart's own, and the settings that they become.
-const OWN: [(&str, &str, &[(&str, &str)]); 5] = [
+const OWN: [(&str, &str, Settings); 5] = [
     ("cron", "{gatewayURL: 'http://other', replicas: 2}", &[("lease", "cron-connector")]),
     (
         "kafka",
@@ -34,7 +37,7 @@ const OWN: [(&str, &str, &[(&str, &str)]); 5] = [
 ];
 
 /// The same of every chart.
-const OF_ALL: [(&str, &str); 5] = [
+const OF_ALL: Settings = &[
     ("gateway_url", "http://other"),
     ("admin_port", "9999"),
     ("basic_auth", "true"),
@@ -45,7 +48,7 @@ const OF_ALL: [(&str, &str); 5] = [
 #[test]
 fn every_setting_can_be_set() {
     for (kind, values, own) in OWN {
-        let expected: BTreeMap<_, _> = own.iter().copied().chain(OF_ALL).collect();
+        let expected: BTreeMap<_, _> = own.iter().chain(OF_ALL).copied().collect();
         let mut values: Map<String, Value> = serde_norway::from_str(values).expect("YAML");
         values.insert("adminPort".to_owned(), 9999.into());
         values.insert("terminationGracePeriodSeconds".to_owned(), 77.into());
@@ -72,7 +75,7 @@ fn every_setting_can_be_set() {
 #[test]
 fn a_setting_that_does_not_exist_or_has_a_value_of_its_own_is_refused() {
     for (kind, _, own) in OWN {
-        let of_chart = own.iter().copied().chain(OF_ALL).map(|(name, _)| name.to_owned());
+        let of_chart = own.iter().chain(OF_ALL).copied().map(|(name, _)| name.to_owned());
         let misspelt = settings::of(kind).into_keys().map(|name| format!("un{name}"));
         let names: Vec<_> = misspelt.chain(of_chart).collect();
         let wrong: Map<String, Value> =

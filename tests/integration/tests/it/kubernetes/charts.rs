@@ -18,7 +18,7 @@ fn the_api_server_takes_what_they_render() {
     teach_extensions(&cluster);
     // There is no controller that would make the first of these, and `everything` names the others.
     for account in ["default", "events"] {
-        cluster.kubectl(&["create", "serviceaccount", account], "");
+        cluster.kubectl(&["create", "serviceaccount", account, "--save-config"], "");
     }
     cluster.kubectl(&["create", "priorityclass", "events", "--value=1000"], "");
 
@@ -50,8 +50,10 @@ fn a_release_can_be_changed_to_anything_and_taken_away() {
         let chart = chart.to_str().expect("the checkout's path is text");
         let [defaults, upstream, everything] = examples::of(kind);
         for (name, values) in [&defaults, &everything, &upstream, &everything, &defaults] {
-            let notes =
-                helm(&["upgrade", "--install", kind, chart, "--values", "-"], values.as_str());
+            let notes = helm(
+                &["upgrade", "--install", "--reset-values", kind, chart, "--values", "-"],
+                values.as_str(),
+            );
             let page = if *name == "everything" { "127.0.0.1:9090" } else { "127.0.0.1:8081" };
             assert!(notes.contains(page), "{kind}, {name}: {notes}");
         }

@@ -76,7 +76,6 @@ fn environment(pod: &Value) -> impl Iterator<Item = (&str, &str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the API server of Kubernetes: make prove-kubernetes"]
-#[expect(clippy::print_stdout, reason = "the figures are worth reading")]
 async fn no_tick_is_called_twice_whatever_becomes_of_leaders() {
     let release = Release::install();
     let mut replicas = Replicas::start(release.launch.clone()).await;
@@ -92,7 +91,6 @@ async fn no_tick_is_called_twice_whatever_becomes_of_leaders() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the API server of Kubernetes: make prove-kubernetes"]
-#[expect(clippy::print_stdout, reason = "the figures are worth reading")]
 async fn no_tick_is_called_twice_whatever_becomes_of_the_api_server() {
     let mut release = Release::install();
     let replicas = Replicas::start(release.launch.clone()).await;

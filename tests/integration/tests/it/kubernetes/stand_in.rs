@@ -116,7 +116,6 @@ fn status(code: StatusCode, message: &str) -> (StatusCode, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "the figures are worth reading")]
 async fn three_replicas_whose_leader_is_killed_twenty_times_call_each_tick_once() {
     let api = ApiServer::start().await;
     let account = Account::new(TOKEN, None);
