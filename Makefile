@@ -95,6 +95,12 @@ prove-edge: need ## Prove it of MQTT on two brokers, and that connectors wait fo
 	@$(DEV) tests/run.sh --package mqtt-connector --test mqtt chaos -- --ignored --nocapture --test-threads 1
 	@$(DEV) tests/run.sh --package integration --test it late -- --ignored
 
+.PHONY: prove-kubernetes
+prove-kubernetes: need ## Ask a real API server of Kubernetes: the Lease of cron replicas, and all charts (five minutes; the first time it is compiled, which takes a quarter of an hour and Go 1.24)
+	@tests/brokers/kubernetes.sh fetch
+	@tests/helm.sh >/dev/null
+	@$(DEV) cargo test --locked -p integration --test it kubernetes -- --ignored --nocapture --test-threads 1
+
 .PHONY: demo
 demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh

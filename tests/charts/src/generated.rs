@@ -102,11 +102,11 @@ fn type_of(default: &Value) -> &'static str {
 /// The schema of `settings`: each setting of the connector by its name, and no other.
 fn connector_settings(kind: &str) -> Map<String, Value> {
     let mut names = settings::of(kind);
-    names.retain(|name, _| !settings::OF_THE_CHART.contains(&name.as_str()));
+    names.retain(|name, _| !settings::is_of_chart(kind, name));
     let properties: Map<String, Value> = names
         .into_iter()
         .map(|(name, meaning)| {
-            let taken = json!(["string", "number", "boolean", "null"]);
+            let taken = json!(["string", "integer", "boolean", "null"]);
             (name, json!({ "type": taken, "description": meaning }))
         })
         .collect();

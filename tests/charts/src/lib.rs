@@ -3,9 +3,11 @@
 //! A chart's values are written down once, with a comment above each: those of its own source in
 //! its `values.yaml`, those of every chart in the library chart. From them come the rest of
 //! `values.yaml`, `values.schema.json` and `README.md` ([`generated`]). [`described`] reads the
-//! comments, [`settings`] which settings a connector has, and [`helm`] runs Helm.
+//! comments, [`settings`] which settings a connector has, [`examples`] are the values that charts are
+//! tried with, and [`helm`] runs Helm.
 
 pub mod described;
+pub mod examples;
 pub mod generated;
 pub mod helm;
 pub mod settings;

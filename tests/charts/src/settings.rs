@@ -2,11 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use crate::read;
+use crate::{KINDS, read};
 
-/// The settings that the chart sets itself, by values of its own: what it renders depends on them.
-pub const OF_THE_CHART: [&str; 4] =
-    ["admin_port", "basic_auth", "grace_period", "secret_mount_path"];
+/// The settings that values of the charts' own set, and nothing else can, each with its charts: ports, roles, mounts and
+/// triggers are rendered from the same values.
+const OF_CHARTS: [(&str, &[&str]); 15] = [
+    ("admin_port", &KINDS),
+    ("basic_auth", &KINDS),
+    ("broker", &["mqtt"]),
+    ("broker_host", &["nats"]),
+    ("broker_hosts", &["kafka"]),
+    ("durable", &["nats"]),
+    ("gateway_url", &KINDS),
+    ("grace_period", &KINDS),
+    ("group", &["kafka"]),
+    ("initial_offset", &["kafka"]),
+    ("lease", &["cron"]),
+    ("queue_url", &["sqs"]),
+    ("secret_mount_path", &KINDS),
+    ("stream", &["nats"]),
+    ("topics", &["kafka", "sqs"]),
+];
+
+/// Whether a setting is set by a value of the chart's own alone.
+#[must_use]
+pub fn is_of_chart(kind: &str, setting: &str) -> bool {
+    OF_CHARTS.iter().any(|(name, kinds)| *name == setting && kinds.contains(&kind))
+}
 
 /// The settings of a kind of connector, each with its meaning.
 ///

@@ -1,9 +1,9 @@
 //! The promise, on real brokers: what the tests of whole connectors are written with.
 //!
-//! [`kafka`] and [`mosquitto`] are brokers and what a test does with them, [`connector`] a connector's own binary with
-//! its log, pages and signals, [`metrics`] what it says of itself, [`process`] what the kernel says
-//! of any process, [`browser`] what a person sees, [`certificates`] what TLS needs. The gateway is the crate
-//! `dev_gateway`, in the test's own process.
+//! [`kafka`], [`mosquitto`] and [`kubernetes`] are what connectors talk to and what a test does with
+//! it, [`connector`] a connector's own binary with its log, pages and signals, [`metrics`] what it
+//! says of itself, [`process`] what the kernel says of any process, [`browser`] what a person sees,
+//! [`certificates`] what TLS needs. The gateway is the crate `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod connector;
 pub mod gateway;
 pub mod kafka;
+pub mod kubernetes;
 pub mod metrics;
 pub mod mosquitto;
 pub mod process;
@@ -26,6 +27,7 @@ pub use certificates::Authority;
 pub use connector::{Connector, Ended, Launch, program};
 pub use gateway::Gateway;
 pub use kafka::{Broker, Record};
+pub use kubernetes::Cluster;
 pub use mosquitto::Mosquitto;
 pub use wait::{PATIENCE, until};
 

@@ -135,6 +135,9 @@ impl<S: Store> Election<S> {
     async fn claim(&mut self, until: Timestamp) -> bool {
         let done = self.write(self.tenure.claim(until)).await;
         let granted = done == Ok(true);
+        if granted {
+            self.tenure.granted(until);
+        }
         self.tell(done.map(drop));
         granted
     }

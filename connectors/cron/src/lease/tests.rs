@@ -336,6 +336,28 @@ async fn a_claim_whose_answer_was_lost_is_claimed_again() {
     assert_eq!(only.metrics.in_doubt.get(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_removed_is_made_again_with_what_it_said() {
+    let mut world = World::new();
+    let leader = world.replica(SignedDuration::ZERO);
+    sleep(Duration::from_secs(20)).await;
+    let _followers = [2, -3].map(|off| world.replica(SignedDuration::from_secs(off)));
+    for _ in 0..10 {
+        sleep(Duration::from_millis(3_300)).await;
+        world.shelf.0.lock().unwrap().0 = None;
+        sleep(Duration::from_secs(4)).await;
+        assert!(leader.leads(&world), "nobody was gone");
+    }
+    world.assert_none_twice();
+    // Now the one that would make it again is gone as well.
+    leader.kill();
+    world.shelf.0.lock().unwrap().0 = None;
+    let before = world.called();
+    sleep(Duration::from_secs(30)).await;
+    assert!(world.called() > before);
+    world.assert_none_twice();
+}
+
 /// Whatever happens to three replicas for ten minutes, no tick is called twice, and hardly one of
 /// those in which somebody could call is lost.
 #[tokio::test(start_paused = true)]
@@ -386,6 +408,30 @@ fn what_others_wrote_into_the_lease_stays() {
     assert_eq!(written["spec"]["holderIdentity"], "us");
     assert_eq!(written["spec"]["renewTime"], "2026-03-01T12:00:00.500000Z");
     assert_eq!(Kept::read(written).record.holder, "us");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_was_lost_does_not_count_as_called() {
+    let shelf = Shelf::default();
+    let mut tenure = Tenure::new("us".to_owned(), DURATION);
+    let now = Instant::now();
+    let instant = |second| Timestamp::from_second(second).unwrap();
+    let write = |tenure: &Tenure, record: Record| {
+        shelf.write(tenure.basis(), &record, Timestamp::UNIX_EPOCH).unwrap()
+    };
+    let kept = write(&tenure, tenure.renewal(now).unwrap());
+    tenure.wrote(kept, now);
+    let kept = write(&tenure, tenure.claim(instant(10)).unwrap());
+    tenure.wrote(kept, now);
+    tenure.granted(instant(10));
+
+    write(&tenure, tenure.claim(instant(20)).unwrap());
+    tenure.read(shelf.read(), now);
+    for record in [tenure.renewal(now), tenure.release(), tenure.claim(instant(30))] {
+        let record = record.expect("it leads");
+        assert!(record.claimed >= instant(20));
+        assert_eq!(record.called, instant(10), "nobody has called those up to 20");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,11 @@ The settings of the connector: those of its values, the ones that the chart itse
 {{- if .own.basicAuth }}
 {{- $settings = merge $settings (dict "basic_auth" true "secret_mount_path" "/var/secrets") }}
 {{- end }}
-{{- range $name, $value := merge (deepCopy .root.Values.settings) (.own.settings | default dict) }}
+{{- $chosen := .own.settings | default dict }}
+{{- range $name, $value := .root.Values.settings }}
+{{- $_ := set $chosen $name $value }}
+{{- end }}
+{{- range $name, $value := $chosen }}
 {{- if ne (include "tributary.text" $value) "" }}
 {{- $_ := set $settings $name $value }}
 {{- end }}

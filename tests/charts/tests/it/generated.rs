@@ -3,10 +3,8 @@
 
 use std::fmt::Write as _;
 
-use charts::{KINDS, generated, helm};
+use charts::{KINDS, examples, generated, helm};
 use golden::golden;
-
-use crate::examples;
 
 #[test]
 fn golden_values_schemas_and_pages() {

@@ -1,5 +1,6 @@
 //! The charts, tried with Helm.
 
-mod examples;
 mod generated;
 mod rendered;
+mod settings;
+mod upstream;

@@ -5,6 +5,7 @@ mod compose;
 mod cron;
 mod generated;
 mod kafka;
+mod kubernetes;
 mod late;
 mod mqtt;
 mod page;

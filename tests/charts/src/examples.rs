@@ -1,10 +1,15 @@
 //! The values that charts are tried with.
 
-use charts::read;
 use serde_json::{Map, Value};
 
+use crate::read;
+
 /// Each set of values of a chart with its name: none, those of OpenFaaS' chart, and everything on.
-pub(crate) fn of(kind: &str) -> [(&'static str, String); 3] {
+///
+/// # Panics
+/// When a file of them is not what it should be.
+#[must_use]
+pub fn of(kind: &str) -> [(&'static str, String); 3] {
     let upstream = Value::Object(upstream(kind).into_iter().fold(Map::new(), |mut all, flip| {
         set(&mut all, &flip.key, flip.value);
         all
@@ -15,32 +20,39 @@ pub(crate) fn of(kind: &str) -> [(&'static str, String); 3] {
 }
 
 /// A value of OpenFaaS' chart.
-#[derive(serde::Deserialize)]
+#[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Flip {
+pub struct Flip {
     /// Its path.
-    pub(crate) key: String,
+    pub key: String,
     /// What it is there.
-    pub(crate) value: Value,
+    pub value: Value,
     /// What it could be.
-    pub(crate) other: Value,
+    pub other: Value,
     /// What has to be set beside it.
     #[serde(default)]
-    pub(crate) with: Map<String, Value>,
+    pub with: Map<String, Value>,
     /// Why it cannot be had.
-    pub(crate) refused: Option<String>,
+    pub refused: Option<String>,
     /// What makes it count there, and is refused here.
-    pub(crate) idle: Option<String>,
+    pub idle: Option<String>,
 }
 
 /// The values of OpenFaaS' chart.
-pub(crate) fn upstream(kind: &str) -> Vec<Flip> {
+///
+/// # Panics
+/// When they are not YAML.
+#[must_use]
+pub fn upstream(kind: &str) -> Vec<Flip> {
     let text = read(&format!("tests/charts/upstream/{kind}.yaml"));
     serde_norway::from_str(&text).unwrap_or_else(|error| panic!("{kind}: {error}"))
 }
 
 /// Sets the value at a path such as `logs.format`.
-pub(crate) fn set(values: &mut Map<String, Value>, path: &str, value: Value) {
+///
+/// # Panics
+/// When something on the way is no object.
+pub fn set(values: &mut Map<String, Value>, path: &str, value: Value) {
     let Some((first, rest)) = path.split_once('.') else {
         values.insert(path.to_owned(), value);
         return;
