@@ -1,9 +1,9 @@
 //! What a judgement rests on: the plan, the ledger, and what stands at the broker.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::ledger::Call;
-use crate::plan::{Entry, Fault, Run, Sample};
+use crate::plan::{Broker, Entry, Fault, Run, Sample};
 
 /// Everything there is to judge by.
 #[derive(Clone, Debug)]
@@ -12,8 +12,10 @@ pub struct Evidence {
     pub run: Run,
     /// The processes that were started.
     pub processes: Vec<String>,
-    /// Hash of the payload and key (in base64) of each event produced, in that order.
+    /// Hash of the payload and key (in base64) of each event produced, in that order; each once.
     pub produced: Vec<(u64, Option<String>)>,
+    /// By the hash of its payload: how often an event was sent again without knowing whether it had been stored.
+    pub sent_again: HashMap<u64, usize>,
     /// The faults, each with how many events had been produced before it.
     pub faults: Vec<(Fault, usize)>,
     /// The calls in the order in which they began.
@@ -28,13 +30,17 @@ pub struct Evidence {
     pub committed: Vec<i64>,
     /// Where each lane ends.
     pub ends: Vec<i64>,
+    /// How many events are not settled in the end, where the broker counts them.
+    pub left: Option<u64>,
 }
 
 /// One event as the broker has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// What a connector has to call it in `X-Event-Id`.
+    /// What it is named here; of a Kafka record, what a connector has to call it in `X-Event-Id`.
     pub id: String,
+    /// The hash of its payload.
+    pub body: u64,
     /// The number of its lane: its partition.
     pub lane: usize,
     /// Its position in the lane: its offset.
@@ -79,7 +85,8 @@ pub enum PlanError {
 }
 
 impl Evidence {
-    /// The plan's part of the evidence; the rest is empty.
+    /// The plan's part of the evidence. What only the broker knows is empty: of Kafka it is [asked](crate::kafka), and of
+    /// the others taken to have what was produced, in that order, in one lane.
     ///
     /// # Errors
     /// The plan lacks its first line, or has a hash that is none.
@@ -90,6 +97,7 @@ impl Evidence {
             run,
             processes: Vec::new(),
             produced: Vec::new(),
+            sent_again: HashMap::new(),
             faults: Vec::new(),
             calls: Vec::new(),
             stored: Vec::new(),
@@ -97,24 +105,73 @@ impl Evidence {
             samples: Vec::new(),
             committed: Vec::new(),
             ends: Vec::new(),
+            left: None,
         };
+        let (mut known, mut letters) = (HashSet::new(), Vec::new());
         for entry in entries {
             match entry {
                 Entry::Run(_) => return Err(PlanError::NoRun),
                 Entry::Process { name } => evidence.processes.push(name),
                 Entry::Produced(event) => {
-                    let body = u64::from_str_radix(&event.body, 16)
-                        .map_err(|_| PlanError::Hash(event.body))?;
-                    evidence.produced.push((body, event.key));
+                    let body = hash(&event.body)?;
+                    if known.insert(body) {
+                        evidence.produced.push((body, event.key));
+                    } else {
+                        *evidence.sent_again.entry(body).or_default() += 1;
+                    }
                 }
                 Entry::Fault(fault) => evidence.faults.push((fault, evidence.produced.len())),
+                Entry::End(end) => evidence.left = Some(end.left),
+                Entry::Letter(letter) => letters.push((hash(&letter.body)?, letter.function)),
             }
         }
+        if !matches!(evidence.run.broker, Broker::Kafka { .. }) {
+            evidence.store_what_was_produced(letters);
+        }
         Ok(evidence)
+    }
+
+    fn store_what_was_produced(&mut self, letters: Vec<(u64, String)>) {
+        let stored = (0_i64..).zip(&self.produced).map(|(position, (body, key))| Stored {
+            id: format!("event {position}"),
+            body: *body,
+            lane: 0,
+            position,
+            // Base64 of our own making; whatever else it were would still be told from the other keys.
+            content: Content { key: key.clone().map(String::into_bytes), ..Content::default() },
+        });
+        self.stored = stored.collect();
+        self.ends = vec![i64::try_from(self.stored.len()).unwrap_or(i64::MAX)];
+        let by_body = self.by_body();
+        let letters = (0_i64..).zip(letters).map(|(position, (body, function))| {
+            let event = by_body.get(&body).map(|event| &self.stored[*event]);
+            Letter {
+                position,
+                // Payloads are compared by their hashes, so one that was changed is of no event.
+                event_id: event.map_or_else(|| format!("{body:016x}"), |event| event.id.clone()),
+                function,
+                content: event.map(|event| event.content.clone()).unwrap_or_default(),
+            }
+        });
+        self.letters = letters.collect();
     }
 
     /// Where each event id stands in [`stored`](Self::stored).
     pub(crate) fn by_id(&self) -> HashMap<&str, usize> {
         self.stored.iter().enumerate().map(|(index, event)| (&*event.id, index)).collect()
     }
+
+    /// Where each payload's hash stands in [`stored`](Self::stored).
+    pub(crate) fn by_body(&self) -> HashMap<u64, usize> {
+        self.stored.iter().enumerate().map(|(index, event)| (event.body, index)).collect()
+    }
+
+    /// How often an event may be at the broker beyond once.
+    pub(crate) fn copies(&self, event: usize) -> usize {
+        self.sent_again.get(&self.stored[event].body).copied().unwrap_or(0)
+    }
+}
+
+fn hash(text: &str) -> Result<u64, PlanError> {
+    u64::from_str_radix(text, 16).map_err(|_| PlanError::Hash(text.to_owned()))
 }

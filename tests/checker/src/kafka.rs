@@ -9,7 +9,7 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::evidence::{Content, Evidence, Letter, Stored};
-use crate::plan::Broker;
+use crate::plan::{Broker, fnv1a};
 
 /// How long one question to the broker may take.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -37,12 +37,14 @@ pub enum BrokerError {
     },
 }
 
-/// Completes the evidence with what the broker has.
+/// Completes the evidence of a run on Kafka with what the broker has; leaves any other as it is.
 ///
 /// # Errors
 /// The broker does not answer, or stops doing so.
 pub fn gather(evidence: &mut Evidence) -> Result<(), BrokerError> {
-    let Broker::Kafka { address, topic, group, dead_letters } = &evidence.run.broker;
+    let Broker::Kafka { address, topic, group, dead_letters } = &evidence.run.broker else {
+        return Ok(());
+    };
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", address)
         .set("group.id", group)
@@ -56,6 +58,7 @@ pub fn gather(evidence: &mut Evidence) -> Result<(), BrokerError> {
             id: format!("kafka:{topic}/{}@{}", record.partition(), record.offset()),
             lane: usize::try_from(record.partition()).unwrap_or_default(),
             position: record.offset(),
+            body: fnv1a(record.payload().unwrap_or_default()),
             content: content(record),
         });
     })?;

@@ -2,15 +2,11 @@
 //!
 //! Exits with 0 when every run kept the promise, 1 when one did not, 2 when one cannot be judged.
 
-use std::error::Error;
-use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ledger_checker::check::{Judgement, judge};
-use ledger_checker::evidence::Evidence;
-use ledger_checker::{kafka, ledger, plan};
+use ledger_checker::judged;
 
 const VIOLATED: u8 = 1;
 const UNKNOWN: u8 = 2;
@@ -33,12 +29,4 @@ fn main() -> ExitCode {
         drop(writeln!(out, "usage: ledger-checker FOLDER..."));
     }
     ExitCode::from(worst)
-}
-
-fn judged(folder: &Path) -> Result<Judgement, Box<dyn Error>> {
-    let mut evidence = Evidence::of(plan::read(&folder.join(plan::PLAN))?)?;
-    evidence.samples = plan::read(&folder.join(plan::SAMPLES))?;
-    evidence.calls = ledger::read(File::open(folder.join(plan::LEDGER))?)?;
-    kafka::gather(&mut evidence)?;
-    Ok(judge(&evidence))
 }

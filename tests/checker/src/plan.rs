@@ -33,10 +33,15 @@ pub enum Entry {
         /// Told to the process as its content type's parameter `process`, and so found in the ledger. Never used twice.
         name: String,
     },
-    /// An event is about to be stored at the broker.
+    /// An event is about to be stored at the broker. Said again when it is sent again because nobody knows whether it was
+    /// stored: then the broker may have it twice.
     Produced(Produced),
     /// Something was done to the connectors, or to what they depend on.
     Fault(Fault),
+    /// What the broker has in the end, where the checker does not ask it itself.
+    End(End),
+    /// A dead letter found there.
+    Letter(LetterFound),
 }
 
 /// What is run.
@@ -52,9 +57,9 @@ pub struct Run {
     pub functions: Vec<String>,
     /// What is called one after the other.
     pub ordering: Ordering,
-    /// How often the connector settles with the broker.
-    pub commit_interval_ms: u64,
-    /// How many events of each lane a process may have received that no function has seen.
+    /// How the connector settles with the broker.
+    pub settling: Settling,
+    /// How many events of each lane a process may have received without having settled them.
     pub lane_window: u64,
 }
 
@@ -73,6 +78,43 @@ pub enum Broker {
         /// The topic of dead letters, of one partition. Without one, every event has to be answered well.
         dead_letters: Option<String>,
     },
+    /// A queue of SQS.
+    Sqs,
+    /// A consumer of a NATS JetStream stream.
+    JetStream,
+    /// A subject of core NATS.
+    CoreNats,
+    /// An MQTT session.
+    Mqtt,
+}
+
+impl Broker {
+    /// Whether a connector recognises what it is sent again. MQTT has no id that outlives a connection, so there every end
+    /// of one repeats what was not acknowledged on it.
+    #[must_use]
+    pub fn ids_outlive_connections(&self) -> bool {
+        !matches!(self, Self::CoreNats | Self::Mqtt)
+    }
+}
+
+/// How a connector settles with its broker, which decides what may be called again.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Settling {
+    /// Everything finished together, every so many milliseconds. What was finished since may be called again.
+    Interval {
+        /// How often.
+        ms: u64,
+    },
+    /// Each event as soon as it is finished. As many may be called again as the lane's window holds.
+    Single {
+        /// How long the broker waits for that before it gives the event out again.
+        lease_ms: u64,
+        /// How long a settlement may be on its way: what was finished within it before a fault may be called again too.
+        travel_ms: u64,
+    },
+    /// Not at all: what is lost is lost, and nothing is called again.
+    Never,
 }
 
 /// Which events must not be called at the same time in one process, and go in order.
@@ -83,6 +125,9 @@ pub enum Ordering {
     Partition,
     /// Those of one lane with equal keys.
     Key,
+    /// Those of one lane with equal keys; and each is settled before the next is called, so that at most one of a key is
+    /// ever called again.
+    Settled,
     /// None.
     None,
 }
@@ -112,6 +157,13 @@ pub struct Fault {
     pub before: u64,
     /// The ledger's length just after.
     pub after: u64,
+    /// How many events more than otherwise the fault may repeat, because the broker is known to have forgotten, or never to
+    /// have read, that they were settled.
+    #[serde(default)]
+    pub forgotten: usize,
+    /// How many events had been produced when it began, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub produced_before: Option<usize>,
     /// How many calls of the process had to be running, for the fault to prove anything.
     #[serde(default)]
     pub at_least_running: usize,
@@ -132,10 +184,14 @@ pub enum FaultKind {
     Revoke,
     /// The broker gave some of the process's lanes to others without asking.
     Lose,
-    /// The gateway was stopped, and started again.
-    GatewayStop,
-    /// Brokers were hurt, and mended. `after` is when every lane had been settled further since.
+    /// The process stood still, longer than a broker or a gateway waits for it.
+    Freeze,
+    /// The gateway was away, or could not be reached: answers on their way are lost.
+    GatewayOutage,
+    /// Brokers were hurt or could not be reached, and mended. `after` is when every lane had been settled further since.
     BrokerOutage,
+    /// What slows everybody down and breaks nothing: functions that fail, slow links. It explains nothing.
+    Strain,
 }
 
 impl FaultKind {
@@ -145,9 +201,50 @@ impl FaultKind {
     pub fn forgets(self) -> bool {
         match self {
             Self::Kill | Self::Lose => true,
-            Self::Leave | Self::Revoke | Self::GatewayStop | Self::BrokerOutage => false,
+            Self::Leave | Self::Revoke | Self::Freeze => false,
+            Self::GatewayOutage | Self::BrokerOutage | Self::Strain => false,
         }
     }
+}
+
+impl Fault {
+    /// One of this kind, that met no particular process and had to meet nobody at work.
+    #[must_use]
+    pub fn new(kind: FaultKind, before: u64, after: u64) -> Self {
+        Self {
+            kind,
+            process: None,
+            how: None,
+            before,
+            after,
+            forgotten: 0,
+            produced_before: None,
+            at_least_running: 0,
+            at_least_unread: 0,
+        }
+    }
+
+    /// That it met this process.
+    #[must_use]
+    pub fn of(self, process: &str) -> Self {
+        Self { process: Some(process.to_owned()), ..self }
+    }
+}
+
+/// What the broker has in the end.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct End {
+    /// How many events are not settled.
+    pub left: u64,
+}
+
+/// A dead letter as an independent client found it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct LetterFound {
+    /// The hash of its payload, as in [`Produced`].
+    pub body: String,
+    /// The function it says would not answer well, as `name.namespace`.
+    pub function: String,
 }
 
 /// What the broker said was settled, and what had been written by then.

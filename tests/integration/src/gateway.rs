@@ -73,6 +73,11 @@ impl Gateway {
         self.ask(Method::PUT, &format!("faults/{function}"), fault).await;
     }
 
+    /// Sets members of the platform's state, from now on.
+    pub async fn platform(&self, state: &Value) {
+        self.ask(Method::PATCH, "platform", state).await;
+    }
+
     /// Goes away, and comes back after that many milliseconds.
     pub async fn stop(&self, ms: u128) {
         self.ask(Method::POST, "stop", &json!({ "for_ms": ms })).await;

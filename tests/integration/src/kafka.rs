@@ -8,11 +8,13 @@ mod clients;
 mod cluster;
 mod member;
 mod records;
+mod sampler;
 
 pub use clients::Committed;
 pub use cluster::Cluster;
 pub use member::JavaMember;
 pub use records::{Record, Stored, Transaction};
+pub use sampler::Sampler;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -56,6 +58,14 @@ impl Broker {
     /// When it cannot be started, saying what to run.
     pub async fn private(purpose: &str, settings: &[&str]) -> Self {
         Self::up(Some(unique(purpose)), settings).await
+    }
+
+    /// What somebody else has started and will end, to be asked and written to: `host:port`, with commas between several.
+    #[must_use]
+    pub fn at(address: &str) -> Self {
+        let (clients, address) = (Clients::new(address), address.to_owned());
+        let (pid, log) = Default::default();
+        Self(Arc::new(Inner { name: None, address, log, pid, clients }))
     }
 
     /// `host:port`.

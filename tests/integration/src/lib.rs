@@ -32,8 +32,8 @@ pub use mosquitto::Mosquitto;
 pub use wait::{PATIENCE, until};
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A name that nothing else has, neither in this run nor in one before it.
@@ -68,4 +68,16 @@ pub fn script<'a>(
     let text = String::from_utf8_lossy(&output.stdout);
     let pairs = text.lines().filter_map(|line| line.split_once('='));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Has the run in a folder judged by the checker, a process of its own: whether the promise was kept, and what it says.
+///
+/// # Panics
+/// When the checker cannot be built or run.
+pub async fn judged(folder: &Path) -> (bool, String) {
+    let mut checker = tokio::process::Command::new(program("ledger-checker").await);
+    let judged = checker.arg(folder).stdin(Stdio::null()).output().await;
+    let judged = judged.expect("the checker can be run");
+    let said = [judged.stdout, judged.stderr].concat();
+    (judged.status.success(), String::from_utf8_lossy(&said).into_owned())
 }

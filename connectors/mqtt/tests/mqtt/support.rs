@@ -205,6 +205,15 @@ impl Broker {
         table.lines().skip(1).map(connection).sum()
     }
 
+    /// How many messages the session of a client that has left still holds: what it is sent when it comes back, in a second.
+    pub(crate) fn left_in(&self, id: &str) -> u64 {
+        let output = self
+            .client("mosquitto_sub", &["-i", id, "-c", "-q", "1", "-t", "t/#", "-W", "1"])
+            .output()
+            .unwrap();
+        output.stdout.iter().filter(|byte| **byte == b'\n').count() as u64
+    }
+
     /// How often the broker's log says that it has received a PUBACK from this client.
     pub(crate) fn acknowledged(&self, client: &str) -> usize {
         self.log().matches(&format!("Received PUBACK from {client} ")).count()
@@ -223,6 +232,7 @@ impl Drop for Broker {
 }
 
 /// What a connector is started with.
+#[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) id: String,
     env: Vec<(String, String)>,

@@ -1,21 +1,21 @@
 //! Everything at once: kills, a server and a gateway that go away, functions that fail. What came
-//! of it is judged at the end, from the gateway's ledger ([`judge`]).
+//! of it is judged at the end, from the gateway's ledger, by [`ledger_checker`].
 //!
 //! The small size is one of the tests; `make prove-nats` runs the full one, whose tables stand in
 //! `docs/reliability.md`.
 
-mod judge;
-
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
-use dev_gateway::{Calls, DevGateway, Fault, Function};
+use dev_gateway::{Calls, Config, DevGateway, Fault, Function};
+use ledger_checker::notes::Notes;
+use ledger_checker::plan::{self, Broker, FaultKind, Ordering, Settling};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Connector, Server, gateway, pull_consumer, until, until_empty, until_is};
-use judge::{Broken, What, by_message, judge};
+use crate::support::{Connector, Server, directory, pull_consumer, until, until_empty, until_is};
 
 const SUBJECTS: usize = 32;
 const CONCURRENCY: usize = 32;
@@ -23,6 +23,9 @@ const CONCURRENCY: usize = 32;
 const WINDOW: usize = 2 * CONCURRENCY;
 /// So many calls run at least when something breaks.
 const RUNNING: usize = 10;
+const SEED: u64 = 7;
+/// SIGKILL for the server; otherwise it is asked to end.
+const CRASH: &str = "server SIGKILL";
 
 /// How much there is of it.
 struct Size {
@@ -64,21 +67,47 @@ async fn prove(size: Size) {
     let stream = server.stream("S", &["s.>"]).await;
     let config = pull::Config { ack_wait: Duration::from_secs(3), ..pull_consumer("d") };
     stream.create_consumer(config).await.unwrap();
-    let gateway = gateway([Function::named("f").topic("s.>").echo()]).await;
+    let messages = size.messages;
+    let notes = notes(messages);
+    let config = Config { ledger: Some(notes.ledger()), ..Config::default() };
+    let gateway = DevGateway::start(config).await.unwrap();
+    gateway.deploy(Function::named("f").topic("s.>").echo());
     let bad = [(0.2, Fault::status(503)), (0.05, Fault::status(500)), (0.05, Fault::reset())];
     let delay = (Duration::from_millis(5), Duration::from_millis(40));
-    gateway.fault("f", Fault::mix(bad).delay_between(delay.0, delay.1).seed(7));
+    gateway.fault("f", Fault::mix(bad).delay_between(delay.0, delay.1).seed(SEED));
 
-    let messages = size.messages;
     let published = tokio::spawn(publish(server.address(), messages));
-    let mut run = Run { size, server, stream, gateway, broken: Vec::new(), forgotten: 0 };
+    let process = String::new();
+    let mut run = Run { size, server, stream, gateway, notes, process, forgotten: 0 };
     let connector = run.break_everything().await;
     published.await.unwrap();
     run.finish(&connector).await;
     connector.balanced().await;
     assert_eq!(connector.stop().await.code(), Some(0));
-    run.gateway.ledger().with(|calls| judge(calls, &run.broken, messages));
-    eprintln!("  all of it took {} s", began.elapsed().as_secs());
+    let judgement = ledger_checker::judged(run.notes.folder()).unwrap();
+    eprintln!("\n{judgement}  all of it took {} s", began.elapsed().as_secs());
+    assert!(judgement.kept(), "see {}", run.notes.folder().display());
+}
+
+/// Begins the plan. All messages are known beforehand, and each is stored once: the server knows them by their ids.
+fn notes(messages: usize) -> Notes {
+    let run = plan::Run {
+        name: "JetStream".to_owned(),
+        seed: SEED,
+        broker: Broker::JetStream,
+        functions: vec!["f.openfaas-fn".to_owned()],
+        ordering: Ordering::None,
+        // What the server forgets is counted.
+        settling: Settling::Single { lease_ms: 0, travel_ms: 0 },
+        lane_window: WINDOW as u64,
+    };
+    let mut notes = Notes::begin(&directory(), run).unwrap();
+    notes.produced((0..messages).map(|n| (subject(n), n.to_string()))).unwrap();
+    notes
+}
+
+fn subject(n: usize) -> String {
+    format!("s.{}", n % SUBJECTS)
 }
 
 /// Publishes until every message is known to be stored; the server may be gone now and then.
@@ -90,8 +119,7 @@ async fn publish(address: String, messages: usize) {
             // The id makes a publish that is repeated count once.
             let message =
                 PublishMessage::build().payload(n.to_string().into()).message_id(n.to_string());
-            let subject = format!("s.{}", n % SUBJECTS);
-            if let Ok(sent) = context.send_publish(subject, message).await
+            if let Ok(sent) = context.send_publish(subject(n), message).await
                 && sent.await.is_ok()
             {
                 break;
@@ -106,7 +134,9 @@ struct Run {
     server: Server,
     stream: Stream,
     gateway: DevGateway,
-    broken: Vec<Broken>,
+    notes: Notes,
+    /// The connector that runs.
+    process: String,
     /// Acknowledgements that a restart made the server forget. The connector that sent them knows
     /// what they were about and calls nothing again; the next one cannot know.
     forgotten: usize,
@@ -122,30 +152,30 @@ impl Run {
             // Spread over all of the messages, so that each kill meets others.
             self.until_well(self.size.messages * (kill + 1) / (kills + 2)).await;
             if kill == kills / 4 {
-                self.restart_server(What::Stop, &connector).await;
+                self.restart_server("server SIGTERM", &connector).await;
             } else if kill == kills / 2 {
                 self.stop_gateway(&connector).await;
             } else if kill == 3 * kills / 4 {
-                self.restart_server(What::Crash, &connector).await;
+                self.restart_server(CRASH, &connector).await;
             }
-            let met = self.until_running().await;
+            let before = self.until_running().await;
             connector.kill().await;
-            let most = WINDOW + std::mem::take(&mut self.forgotten);
-            self.note(What::Kill, met, most);
+            let forgotten = std::mem::take(&mut self.forgotten);
+            self.note("SIGKILL", FaultKind::Kill, before, forgotten);
             connector = self.start().await;
         }
         connector
     }
 
     /// Restarts the server, by a signal that it obeys or by SIGKILL.
-    async fn restart_server(&mut self, what: What, connector: &Connector) {
-        let met = self.until_running().await;
-        if what == What::Crash {
+    async fn restart_server(&mut self, how: &str, connector: &Connector) {
+        let before = self.until_running().await;
+        if how == CRASH {
             self.server.kill().await;
         } else {
             self.server.stop().await;
         }
-        self.note(what, met, 0);
+        self.note(how, FaultKind::BrokerOutage, before, 0);
         connector.until_unready("broker").await;
         self.server.up().await;
         connector.until_ready().await;
@@ -156,14 +186,14 @@ impl Run {
         .await;
         let left = consumer.num_pending + consumer.num_ack_pending as u64;
         let acknowledged = usize::try_from(kept - left).unwrap();
-        let well = self.gateway.ledger().with(|calls| by_message(calls.well()).len());
+        let well = self.gateway.ledger().with(messages_well);
         self.forgotten += well.saturating_sub(acknowledged);
     }
 
     async fn stop_gateway(&mut self, connector: &Connector) {
-        let met = self.until_running().await;
+        let before = self.until_running().await;
         self.gateway.stop().await;
-        self.note(What::Gateway, met, 0);
+        self.note("gateway down", FaultKind::GatewayOutage, before, 0);
         connector.until_unready("platform").await;
         // How long an outage lasts is part of what is tried.
         sleep(self.size.gateway_down).await;
@@ -171,27 +201,31 @@ impl Run {
         connector.until_ready().await;
     }
 
-    async fn start(&self) -> Connector {
+    async fn start(&mut self) -> Connector {
+        let (name, content_type) = self.notes.process().unwrap();
+        self.process = name;
         let concurrency = CONCURRENCY.to_string();
         let env = [
             ("stream", "S"),
             ("durable", "d"),
             ("function_concurrency", &*concurrency),
             ("max_retry_attempts", "-1"),
+            ("content_type", &*content_type),
         ];
         Connector::ready(&self.server, &self.gateway, &env).await
     }
 
-    /// Waits until enough calls run; gives how many had begun, and how many run.
-    async fn until_running(&self) -> (u64, usize) {
+    /// Waits until enough calls run; gives the moment.
+    async fn until_running(&self) -> u64 {
         let enough =
-            |calls: &Calls| (calls.running() >= RUNNING).then(|| (calls.begun(), calls.running()));
+            |calls: &Calls| (calls.running() >= RUNNING).then(|| self.notes.moment().unwrap());
         until("calls that run", async || self.gateway.ledger().with(enough)).await
     }
 
-    fn note(&mut self, what: What, (before, running): (u64, usize), most: usize) {
-        let after = self.gateway.ledger().with(Calls::begun);
-        self.broken.push(Broken { what, before, after, running, most });
+    fn note(&mut self, how: &str, kind: FaultKind, before: u64, forgotten: usize) {
+        let fault = plan::Fault::new(kind, before, self.notes.moment().unwrap());
+        let fault = plan::Fault { how: Some(how.to_owned()), forgotten, ..fault.of(&self.process) };
+        self.notes.fault(plan::Fault { at_least_running: RUNNING, ..fault }).unwrap();
     }
 
     async fn until_well(&self, messages: usize) {
@@ -201,10 +235,10 @@ impl Run {
     }
 
     /// Waits until everything has been called and acknowledged.
-    async fn finish(&self, connector: &Connector) {
+    async fn finish(&mut self, connector: &Connector) {
         let mut last = (0, Instant::now());
         loop {
-            let seen = self.gateway.ledger().with(|calls| by_message(calls.well()).len());
+            let seen = self.gateway.ledger().with(messages_well);
             if seen == self.size.messages {
                 break;
             }
@@ -215,7 +249,13 @@ impl Run {
             sleep(Duration::from_millis(250)).await;
         }
         until_empty(&self.stream, "d").await;
+        self.notes.end(0).unwrap();
         until_is("in flight", 0, async || connector.metric("tributary_events_in_flight").await)
             .await;
     }
+}
+
+/// How many messages were answered well.
+fn messages_well(calls: &Calls) -> usize {
+    calls.well().map(|call| call.body_hash).collect::<HashSet<_>>().len()
 }

@@ -1,18 +1,20 @@
 //! Everything at once: processes killed under load, the broker killed and restarted, the gateway
-//! away, functions that fail. Nothing may be lost, groups keep their order, and what is called
-//! again after having been answered well is bounded by what a killed process had in hand.
+//! away, functions that fail. What came of it is judged at the end, from the gateway's ledger, by
+//! [`ledger_checker`].
 //!
 //! The small size is part of every run; the full one takes minutes: `make prove-sqs`.
 
 #![allow(clippy::print_stdout, reason = "it runs for minutes, and ends with its figures")]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use dev_gateway::{Call, Config, DevGateway, Fault, Function};
+use ledger_checker::notes::Notes;
+use ledger_checker::plan::{self, Broker, FaultKind, Ordering, Settling};
 
-use crate::support::{Connector, PATIENCE, PrivateBroker, Queue, Setup, unique};
+use crate::support::{Connector, PATIENCE, PrivateBroker, Queue, Setup, folder, unique};
 
 /// How much of everything.
 #[derive(Clone, Copy)]
@@ -27,6 +29,9 @@ const FULL: Size = Size { messages: 20_000, kills: 20, gateway_down: Duration::f
 const CONCURRENCY: usize = 32;
 const GROUPS: usize = 40;
 const LEASE: Duration = Duration::from_secs(4);
+/// So many calls run at least when a connector is killed.
+const RUNNING: usize = 10;
+const SEED: u64 = 11;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_from_a_standard_queue() {
@@ -60,10 +65,12 @@ async fn chaos(fifo: bool, size: Size) {
     } else {
         Queue::create(&broker.endpoint, &unique("chaos"), &[]).await
     };
-    let gateway = DevGateway::start(Config::default()).await.unwrap();
+    let notes = notes(fifo, size);
+    let config = Config { ledger: Some(notes.ledger()), ..Config::default() };
+    let gateway = DevGateway::start(config).await.unwrap();
     gateway.deploy(Function::named("f").topic(&queue.name));
     let bad = [(0.1, Fault::status(500)), (0.1, Fault::status(503)), (0.1, Fault::reset())];
-    let fault = Fault::mix(bad).seed(11);
+    let fault = Fault::mix(bad).seed(SEED);
     gateway.fault("f", fault.delay_between(Duration::from_millis(100), Duration::from_millis(300)));
 
     let setup = Setup::new(&gateway)
@@ -76,22 +83,26 @@ async fn chaos(fifo: bool, size: Size) {
     // All of them before the first kill: on a busy machine connectors call faster than this sends, and
     // a queue that runs dry between two kills leaves no call to kill.
     queue.fill(0..size.messages, fifo.then_some(GROUPS)).await;
-    let mut replicas = [setup.start().await, setup.start().await];
-    let mut least_running = usize::MAX;
+    let mut run = Run { setup, notes };
+    let mut replicas = [run.start().await, run.start().await];
     for kill in 0..size.kills {
         let before = well(&gateway);
-        let fresh = setup.start().await;
-        let mut running = 0;
+        let fresh = run.start().await;
+        // Whose connector it is may be waiting for a lease: it is the calls of all that run.
+        let busy = |calls: &dev_gateway::Calls| {
+            calls.well().count() >= before + size.messages / size.kills / 4
+                && calls.running() >= RUNNING
+        };
         gateway
             .ledger()
-            .wait_for_within(Duration::from_secs(120), "progress, and calls to kill", |calls| {
-                running = calls.running();
-                calls.well().count() >= before + size.messages / size.kills / 4 && running >= 10
-            })
+            .wait_for_within(Duration::from_secs(120), "progress, and calls to kill", busy)
             .await;
-        std::mem::replace(&mut replicas[kill % 2], fresh).kill().await;
-        least_running = least_running.min(running);
+        let met = run.moment();
+        let dead = std::mem::replace(&mut replicas[kill % 2], fresh);
+        dead.connector.kill().await;
+        run.note("SIGKILL", FaultKind::Kill, met, &dead.name);
         if kill == size.kills / 3 || kill == 2 * size.kills / 3 {
+            let met = run.moment();
             // ElasticMQ forgets the order of groups when it restarts (it delivers 12, 7, 9, 10, 6),
             // so the order is tested through an outage that it lives through.
             match fifo {
@@ -103,45 +114,84 @@ async fn chaos(fifo: bool, size: Size) {
                 }
                 false => restart(&broker, &queue, &gateway, size.messages).await,
             }
+            // Leases that ended meanwhile may be the other replica's now.
+            let how = if fifo { "broker frozen" } else { "broker restarted" };
+            for replica in &replicas {
+                run.note(how, FaultKind::Lose, met, &replica.name);
+            }
         }
         if kill == size.kills / 2 {
+            let met = run.moment();
             gateway.stop().await;
+            for replica in &replicas {
+                run.note("gateway down", FaultKind::GatewayOutage, met, &replica.name);
+            }
             tokio::time::sleep(size.gateway_down).await;
             gateway.restart().await.unwrap();
         }
     }
     queue.wait_until_empty_within(Duration::from_secs(600)).await;
-    for replica in &replicas {
-        println!(
-            "delivered {}, repeated {}",
-            replica.came("delivered").await,
-            replica.came("repeated").await
-        );
-    }
-    let calls = gateway.ledger().calls();
-    let (repeated, most) = (check(&calls, size, fifo), most_repeated(size));
-    let failed = calls.iter().filter(|call| !call.answered_well()).count();
+    run.notes.end(0).unwrap();
     for replica in replicas {
-        Connector::stop(replica).await;
+        replica.connector.stop().await;
     }
-    let (outage, seconds) = (size.gateway_down.as_secs(), began.elapsed().as_secs());
-    println!("| {} | |\n|---|---|", if fifo { "FIFO" } else { "standard" });
-    println!("| messages, all answered well, queue empty | {} |", size.messages);
-    println!(
-        "| SIGKILLs, each with at least so many calls running | {}, {least_running} |",
-        size.kills
-    );
-    println!("| the broker {} | 2 times |", if fifo { "frozen" } else { "restarted" });
-    println!("| the gateway down | {outage} s |");
-    println!("| calls, of them not answered well | {}, {failed} |", calls.len());
-    println!("| called again after a good answer, at most | {repeated}, {most} |");
-    println!("| time | {seconds} s |");
+    let judgement = ledger_checker::judged(run.notes.folder()).unwrap();
+    println!("{judgement}  all of it took {} s", began.elapsed().as_secs());
+    assert!(judgement.kept(), "see {}", run.notes.folder().display());
 }
 
-/// How many calls may be made for messages that had been answered well: what each killed process
-/// had received, at most its window.
-fn most_repeated(size: Size) -> usize {
-    size.kills * 2 * CONCURRENCY
+/// Connectors, and what is written down of them.
+struct Run {
+    setup: Setup,
+    notes: Notes,
+}
+
+struct Replica {
+    name: String,
+    connector: Connector,
+}
+
+impl Run {
+    async fn start(&mut self) -> Replica {
+        let (name, content_type) = self.notes.process().unwrap();
+        let setup = self.setup.clone().with("content_type", &content_type);
+        Replica { name, connector: setup.start().await }
+    }
+
+    fn moment(&self) -> u64 {
+        self.notes.moment().unwrap()
+    }
+
+    /// That something was done to a replica, from a moment until now.
+    fn note(&mut self, how: &str, kind: FaultKind, before: u64, process: &str) {
+        let fault = plan::Fault::new(kind, before, self.moment()).of(process);
+        self.notes.fault(plan::Fault { how: Some(how.to_owned()), ..fault }).unwrap();
+    }
+}
+
+/// Begins the plan. All messages are known beforehand, and each is sent once.
+fn notes(fifo: bool, size: Size) -> Notes {
+    let run = plan::Run {
+        name: if fifo { "SQS, FIFO" } else { "SQS, standard" }.to_owned(),
+        seed: SEED,
+        broker: Broker::Sqs,
+        functions: vec!["f.openfaas-fn".to_owned()],
+        ordering: if fifo { Ordering::Settled } else { Ordering::None },
+        settling: Settling::Single { lease_ms: 0, travel_ms: 0 },
+        // What a connector receives at a time: twice what it calls.
+        lane_window: 2 * CONCURRENCY as u64,
+    };
+    let mut notes = Notes::begin(&folder("chaos"), run).unwrap();
+    let sent = (0..size.messages).map(|number| match fifo {
+        true => {
+            let group = (number % GROUPS).to_string();
+            let body = format!("{group}:{}", number / GROUPS);
+            (group, body)
+        }
+        false => (String::new(), number.to_string()),
+    });
+    notes.produced(sent).unwrap();
+    notes
 }
 
 /// Restarts the server and waits until it has everything again: whatever was sent is in the queue,
@@ -166,65 +216,4 @@ async fn restart(broker: &PrivateBroker, queue: &Queue, gateway: &DevGateway, se
 
 fn well(gateway: &DevGateway) -> usize {
     gateway.ledger().with(|calls| calls.well().count())
-}
-
-/// Returns how many calls were made for messages that had been answered well before.
-fn check(calls: &[Call], size: Size, fifo: bool) -> usize {
-    let mut answered: HashMap<String, u64> = HashMap::new();
-    let mut repeated = 0;
-    let mut next: HashMap<String, usize> = HashMap::new();
-    for call in calls {
-        let text = call.text();
-        let before = answered.get(&text).is_some_and(|at| *at <= call.started.monotonic_ns);
-        repeated += usize::from(before);
-        if fifo {
-            let (group, n) = text.split_once(':').unwrap();
-            let n: usize = n.parse().unwrap();
-            let next = next.entry(group.to_owned()).or_default();
-            // A follower begins when its predecessor is deleted; so what a killed process leaves
-            // behind is at most one message of a group that was answered well.
-            assert!(
-                n == *next || n + 1 == *next,
-                "group {group}: {n} called, {next} is next: {:#?}",
-                history(calls, group)
-            );
-            if call.answered_well() && n == *next {
-                *next += 1;
-            }
-        }
-        if call.answered_well() {
-            let at = call.ended.as_ref().unwrap().at.monotonic_ns;
-            answered.entry(text).and_modify(|first| *first = at.min(*first)).or_insert(at);
-        }
-    }
-    let body = |number: usize| match fifo {
-        true => format!("{}:{}", number % GROUPS, number / GROUPS),
-        false => number.to_string(),
-    };
-    let lost: Vec<String> =
-        (0..size.messages).map(body).filter(|body| !answered.contains_key(body)).collect();
-    assert!(lost.is_empty(), "{} never answered well: {lost:?}", lost.len());
-    let most = most_repeated(size);
-    assert!(repeated <= most, "{repeated} called again, {most} allowed");
-    repeated
-}
-
-/// What happened to a group, one line for each call.
-fn history(calls: &[Call], group: &str) -> Vec<String> {
-    let of_group = calls.iter().filter(|call| call.text().starts_with(&format!("{group}:")));
-    of_group
-        .map(|call| {
-            let millis = |at: u64| at / 1_000_000;
-            let ended = call.ended.as_ref();
-            format!(
-                "{} from {:?} at {} ms, receive {}: {:?} at {:?} ms",
-                call.text(),
-                call.peer,
-                millis(call.started.monotonic_ns),
-                call.header("x-sqs-receive-count").unwrap_or_default(),
-                ended.map(|end| (end.status, end.cause)),
-                ended.map(|end| millis(end.at.monotonic_ns)),
-            )
-        })
-        .collect()
 }

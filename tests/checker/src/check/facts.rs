@@ -1,10 +1,10 @@
 //! The evidence, joined: which calls and letters belong to which pair of event and function.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::evidence::Evidence;
 use crate::ledger::Call;
-use crate::plan::{Fault, FaultKind, Ordering, Sample, fnv1a};
+use crate::plan::{Fault, FaultKind, Ordering, Sample, Settling};
 
 /// How long the broker may take to take note of a commit that was sent in time, and a busy machine to send it.
 const COMMIT_TRAVEL_NS: u64 = 250_000_000;
@@ -22,6 +22,8 @@ pub(super) struct Facts<'a> {
     pub(super) stored_as: Vec<Option<usize>>,
     /// Every moment of the ledger by its place, with its time.
     times: Vec<(u64, u64)>,
+    /// For each event the time when its last call ended: what was over long before a fault need not be looked at closer.
+    over: Vec<u64>,
 }
 
 /// One event and one function.
@@ -40,16 +42,12 @@ impl<'a> Facts<'a> {
     pub(super) fn of(evidence: &'a Evidence) -> Self {
         let functions: HashMap<&str, usize> =
             evidence.run.functions.iter().enumerate().map(|(n, name)| (&**name, n)).collect();
-        let by_body: HashMap<u64, usize> = evidence
-            .stored
-            .iter()
-            .enumerate()
-            .map(|(index, event)| (fnv1a(&event.content.payload), index))
-            .collect();
+        let by_body = evidence.by_body();
         let by_id = evidence.by_id();
         let mut pairs = vec![Pair::default(); evidence.stored.len() * functions.len()];
         let mut event_of = Vec::with_capacity(evidence.calls.len());
         let mut times = Vec::with_capacity(evidence.calls.len() * 2);
+        let mut over = vec![0; evidence.stored.len()];
         for (number, call) in evidence.calls.iter().enumerate() {
             let event = by_body.get(&call.body).copied();
             let function = functions.get(&*call.function);
@@ -58,6 +56,10 @@ impl<'a> Facts<'a> {
                 pairs[event * functions.len() + function].calls.push(number);
             }
             times.push((call.start.place, call.start.ns));
+            if let Some(event) = event {
+                let end = call.end.map_or(u64::MAX, |end| end.at.ns);
+                over[event] = end.max(over[event]);
+            }
             times.extend(call.end.map(|end| (end.at.place, end.at.ns)));
         }
         times.sort_unstable();
@@ -70,7 +72,7 @@ impl<'a> Facts<'a> {
         }
         let stored_as =
             evidence.produced.iter().map(|(body, _)| by_body.get(body).copied()).collect();
-        Self { evidence, pairs, event_of, stored_as, times }
+        Self { evidence, pairs, event_of, stored_as, times, over }
     }
 
     /// The pairs of an event, in the order of the run's functions.
@@ -89,13 +91,22 @@ impl<'a> Facts<'a> {
         self.well(pair).filter_map(Call::well).map(|at| at.place).min()
     }
 
+    /// The place at which a pair had its first outcome; of a dead letter, where the last call before it had ended.
+    pub(super) fn finished(&self, pair: &Pair) -> Option<u64> {
+        let ends = pair.calls.iter().filter_map(|call| self.evidence.calls[*call].end);
+        let buried = ends.map(|end| end.at.place).max().filter(|_| !pair.letters.is_empty());
+        self.first_well(pair).or(buried)
+    }
+
     /// What an event is ordered by; `None` where it is not.
     pub(super) fn order_key(&self, event: usize) -> Option<OrderKey<'a>> {
         let event = &self.evidence.stored[event];
         match self.evidence.run.ordering {
             Ordering::None => None,
             Ordering::Partition => Some((event.lane, None)),
-            Ordering::Key => Some((event.lane, Some(event.content.key.as_deref()))),
+            Ordering::Key | Ordering::Settled => {
+                Some((event.lane, Some(event.content.key.as_deref())))
+            }
         }
     }
 
@@ -131,38 +142,92 @@ impl<'a> Facts<'a> {
 
     /// What a fault may make a connector call again.
     pub(super) fn exposed(&self, fault: &'a Fault) -> Exposed<'a> {
-        let mut exposed =
-            Exposed { fault, events: vec![false; self.evidence.stored.len()], pairs: 0 };
-        // Whoever is still in its group when the broker is back has lost nothing.
-        if fault.kind == FaultKind::BrokerOutage {
-            return exposed;
+        let recognised = self.evidence.run.broker.ids_outlive_connections();
+        let none = || Exposed::none(fault);
+        match (self.evidence.run.settling, fault.kind) {
+            (_, FaultKind::Strain) => none(),
+            // Whoever is still there when the broker is back has lost nothing, if it knows what it is sent again.
+            (_, FaultKind::BrokerOutage) if recognised => none(),
+            (Settling::Interval { ms }, _) => {
+                let lanes = 0..self.evidence.ends.len();
+                let since: Vec<_> = lanes.map(|lane| self.told_until(fault, lane, ms)).collect();
+                self.unfinished(fault, |lane| since.get(lane).copied().unwrap_or(0))
+            }
+            // Where nothing is recognised, whatever ends a connection repeats what was not settled on it.
+            (Settling::Single { lease_ms, travel_ms }, kind)
+                if kind.forgets() || (!recognised && kind != FaultKind::GatewayOutage) =>
+            {
+                self.in_hand(fault, lease_ms, travel_ms)
+            }
+            (Settling::Single { .. } | Settling::Never, _) => {
+                let since = self.ns_at(fault.before).saturating_sub(ANSWER_TRAVEL_NS);
+                self.unfinished(fault, |_| since)
+            }
         }
-        let lanes = 0..self.evidence.ends.len();
-        let since: Vec<_> = lanes.map(|lane| self.told_until(fault, lane)).collect();
-        for event in 0..self.evidence.stored.len() {
-            let since = since.get(self.evidence.stored[event].lane).copied().unwrap_or(0);
-            if self.finished_ns(event, fault).is_some_and(|finished| finished < since) {
+    }
+
+    /// The events begun at a fault that had not been finished, by a time which depends on the lane.
+    fn unfinished(&self, fault: &'a Fault, since: impl Fn(usize) -> u64) -> Exposed<'a> {
+        let mut exposed = Exposed::none(fault);
+        let mut events = HashSet::new();
+        for (event, over) in self.over.iter().enumerate() {
+            let since = since(self.evidence.stored[event].lane);
+            if *over < since || self.finished_ns(event, fault).is_some_and(|ns| ns < since) {
                 continue;
             }
-            let begun = self.pairs(event).iter().filter(|pair| {
-                pair.calls.iter().any(|call| exposed.reaches(&self.evidence.calls[*call]))
-            });
-            let begun = begun.count();
-            exposed.events[event] = begun > 0;
-            exposed.pairs += begun;
+            let begun = self.begun(event, &exposed);
+            if begun > 0 {
+                events.insert(event);
+                exposed.pairs += begun;
+            }
         }
+        exposed.events = Some(events);
         exposed
     }
 
+    /// Any of the events begun at a fault, but no more of them than a lane's window holds, what the broker is known to have
+    /// forgotten, and what was finished while settlements were on their way.
+    fn in_hand(&self, fault: &'a Fault, lease_ms: u64, travel_ms: u64) -> Exposed<'a> {
+        // While the broker was away it was told nothing, and it gives out again after a lease what was settled then.
+        let at = self.ns_at(fault.before);
+        let away = self.evidence.faults.iter().map(|(outage, _)| outage).filter(|outage| {
+            outage.kind == FaultKind::BrokerOutage
+                && outage.before <= fault.before
+                && self.ns_at(outage.after).saturating_add(lease_ms * 1_000_000) >= at
+        });
+        let told = away.map(|outage| self.ns_at(outage.before)).fold(at, u64::min);
+        let since = told.saturating_sub(travel_ms * 1_000_000);
+
+        let mut exposed = Exposed { events: None, ..Exposed::none(fault) };
+        let mut on_the_way = 0;
+        for (event, over) in self.over.iter().enumerate() {
+            if *over >= since
+                && self.finished_ns(event, fault).is_some_and(|ns| since <= ns && ns < at)
+            {
+                on_the_way += self.begun(event, &exposed);
+            }
+        }
+        let window = usize::try_from(self.evidence.run.lane_window).unwrap_or(usize::MAX);
+        let events = window.saturating_add(fault.forgotten);
+        exposed.pairs = events.saturating_mul(self.evidence.run.functions.len()) + on_the_way;
+        exposed
+    }
+
+    /// How many pairs of an event had been begun by what a fault met.
+    fn begun(&self, event: usize, met: &Exposed<'_>) -> usize {
+        let reached = |call: &usize| met.reaches(&self.evidence.calls[*call]);
+        self.pairs(event).iter().filter(|pair| pair.calls.iter().any(reached)).count()
+    }
+
     /// Until when the processes that a fault met have told the broker what they had finished of a lane.
-    fn told_until(&self, fault: &Fault, lane: usize) -> u64 {
-        let commit = self.evidence.run.commit_interval_ms * 1_000_000 + COMMIT_TRAVEL_NS;
+    fn told_until(&self, fault: &Fault, lane: usize, interval_ms: u64) -> u64 {
+        let commit = interval_ms * 1_000_000 + COMMIT_TRAVEL_NS;
         let window = if fault.kind.forgets() { commit } else { ANSWER_TRAVEL_NS };
         let since = self.ns_at(fault.before).saturating_sub(window);
         // A broker that is away is told nothing, not even by who is asked. When it was told last, the samples say.
         let outages = self.evidence.faults.iter().map(|(outage, _)| outage);
         let met = outages.filter(|outage| outage.kind == FaultKind::BrokerOutage).any(|outage| {
-            fault.kind != FaultKind::GatewayStop
+            fault.kind != FaultKind::GatewayOutage
                 && outage.before <= fault.after
                 && self.ns_at(outage.after) >= since
         });
@@ -213,13 +278,17 @@ impl<'a> Facts<'a> {
 /// What a fault may make a connector call again.
 pub(super) struct Exposed<'a> {
     fault: &'a Fault,
-    /// For each event: whether it had been begun, and was unfinished or finished only just.
-    events: Vec<bool>,
-    /// How many pairs of these had been begun.
+    /// Which of the events that had been begun; `None`: any.
+    events: Option<HashSet<usize>>,
+    /// How many pairs of these.
     pub(super) pairs: usize,
 }
 
-impl Exposed<'_> {
+impl<'a> Exposed<'a> {
+    fn none(fault: &'a Fault) -> Self {
+        Self { fault, events: Some(HashSet::new()), pairs: 0 }
+    }
+
     /// Whether a call belongs to what the fault met.
     fn reaches(&self, call: &Call) -> bool {
         let fault = self.fault;
@@ -232,7 +301,7 @@ impl Exposed<'_> {
     pub(super) fn explains(&self, event: usize, first: &Call, again: &Call) -> bool {
         // What a killed process had sent may even begin after its successor's call.
         let sent_before = self.fault.kind == FaultKind::Kill && self.reaches(again);
-        self.events[event]
+        self.events.as_ref().is_none_or(|events| events.contains(&event))
             && again.start.place > self.fault.before
             && (self.reaches(first) || sent_before)
     }

@@ -18,14 +18,27 @@ pub struct Judgement {
     pub(super) rules: Vec<Rule>,
 }
 
-/// What one fault did.
+/// What faults of one name did.
 #[derive(Debug)]
 pub(super) struct FaultRow {
     pub(super) what: String,
+    pub(super) times: usize,
+    /// The fewest calls that ran at one of them.
     pub(super) running: usize,
+    /// The fewest events unread at one of them.
     pub(super) unread: usize,
     pub(super) repeated: usize,
     pub(super) bound: usize,
+}
+
+impl FaultRow {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.times += other.times;
+        self.running = self.running.min(other.running);
+        self.unread = self.unread.min(other.unread);
+        self.repeated += other.repeated;
+        self.bound += other.bound;
+    }
 }
 
 /// One rule, and where it is violated.
@@ -82,9 +95,10 @@ impl fmt::Display for Judgement {
         }
         if !self.faults.is_empty() {
             let width = wide(&mut self.faults.iter().map(|fault| fault.what.as_str())).max(5);
-            writeln!(f, "\n  {:width$}  running  unread  repeated  at most", "fault")?;
-            for FaultRow { what, running, unread, repeated, bound } in &self.faults {
-                writeln!(f, "  {what:width$}  {running:7}  {unread:6}  {repeated:8}  {bound:7}")?;
+            writeln!(f, "\n  {:width$}  times  running  unread  repeated  at most", "fault")?;
+            for FaultRow { what, times, running, unread, repeated, bound } in &self.faults {
+                write!(f, "  {what:width$}  {times:5}  {running:7}  {unread:6}")?;
+                writeln!(f, "  {repeated:8}  {bound:7}")?;
             }
         }
         let width = wide(&mut self.rules.iter().map(|rule| rule.name));

@@ -1,20 +1,30 @@
 //! Each rule, kept and broken, with a story made by hand. A checker that cannot fail is worth nothing.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 use crate::evidence::{Content, Letter, Stored};
-use crate::ledger::End;
-use crate::plan::{Broker, Fault, Ordering, Run, Sample};
+use crate::ledger::{End, Moment};
+use crate::plan::{Broker, Fault, Ordering, Run, Sample, Settling, fnv1a};
+
+use std::collections::HashMap;
 
 mod commits;
 mod evidence;
 mod order;
 mod outcomes;
 mod repetitions;
+mod sources;
 
 const LOST: &str = "each event was answered well by each function, or is a dead letter";
 const OUTCOMES: &str = "delivered + dead-lettered = produced, for each function";
 const AGAIN: &str = "nothing answered well is called again without a fault to explain it";
-const ORDER: &str = "first good answers come in order, for each key and function";
+const ORDER: &str = "no event is called before the one in front of it is finished";
+const BOUND: &str = "no fault repeats more than it may";
+const BEHIND: &str = "nothing is called again once the next of its key was answered well";
+const LEFT: &str = "in the end the broker has nothing left";
+const FAULTS: &str = "each event was called by each function, but for those of a fault";
 const APART: &str = "no two events of a key are called at the same time in one process";
 const PAIRS: &str = "no function is called twice at the same time for an event in one process";
 const COMMITS: &str = "no committed offset passes an event that is not finished";
@@ -39,6 +49,7 @@ impl Story {
             .zip(keys)
             .map(|(position, key)| Stored {
                 id: format!("kafka:t/0@{position}"),
+                body: fnv1a(format!("event {position}").as_bytes()),
                 lane: 0,
                 position,
                 content: Content {
@@ -64,11 +75,12 @@ impl Story {
                 },
                 functions: vec!["f".to_owned(), "g".to_owned()],
                 ordering: Ordering::Key,
-                commit_interval_ms: 1_000,
+                settling: Settling::Interval { ms: 1_000 },
                 lane_window: 0,
             },
             processes: vec!["p".to_owned()],
             produced: produced.collect(),
+            sent_again: HashMap::new(),
             faults: Vec::new(),
             calls: Vec::new(),
             stored,
@@ -76,6 +88,7 @@ impl Story {
             samples: Vec::new(),
             committed: vec![4],
             ends: vec![4],
+            left: None,
         };
         // A day after 1970, so that there is a time before.
         Self { evidence, place: 100, ns: 86_400_000_000_000 }
@@ -121,7 +134,7 @@ impl Story {
             function: function.to_owned(),
             process: process.to_owned(),
             connection: u64::from(process.as_bytes()[0]),
-            body: fnv1a(&stored.content.payload),
+            body: stored.body,
             event_id: Some(stored.id.clone()),
             start,
             end: None,
@@ -168,15 +181,8 @@ impl Story {
 
     fn fault(&mut self, kind: FaultKind, process: Option<&str>) -> &mut Fault {
         let produced = self.evidence.produced.len();
-        let fault = Fault {
-            kind,
-            process: process.map(str::to_owned),
-            how: None,
-            before: self.place,
-            after: self.place,
-            at_least_running: 0,
-            at_least_unread: 0,
-        };
+        let process = process.map(str::to_owned);
+        let fault = Fault { process, ..Fault::new(kind, self.place, self.place) };
         self.evidence.faults.push((fault, produced));
         &mut self.evidence.faults.last_mut().unwrap().0
     }

@@ -39,9 +39,11 @@ pub async fn program(package: &str) -> PathBuf {
 }
 
 async fn build(package: &str) -> PathBuf {
-    // This test is <target>/<profile>/deps/<test>: the binaries stand two steps up.
-    let test = env::current_exe().expect("a process knows its binary");
-    let mut profile = test.ancestors().nth(2).expect("cargo puts tests into deps").to_owned();
+    // A test is <target>/<profile>/deps/<test>, a binary stands beside what it asks for.
+    let this = env::current_exe().expect("a process knows its binary");
+    let folder = this.parent().expect("a binary is in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    let mut profile = profile.expect("cargo builds into a profile's folder").to_owned();
     let target = profile.parent().expect("a profile has a folder").to_owned();
     // Building the test itself so would take minutes more, and prove nothing more.
     if env::var_os("TEST_RELEASED_BINARIES").is_some() {

@@ -6,8 +6,8 @@
 use futures_util::future::join_all;
 use rdkafka::consumer::Consumer as _;
 
-use super::clients::{ANSWER, Clients};
-use super::{Broker, Inner, script};
+use super::clients::ANSWER;
+use super::{Broker, script};
 use crate::unique;
 
 const NODES: usize = 3;
@@ -58,7 +58,7 @@ impl Cluster {
         // Together: the first does not serve before there is a second.
         let nodes = join_all((1..).zip(names).map(start)).await;
         let address = nodes.iter().map(Broker::address).collect::<Vec<_>>().join(",");
-        Self { nodes, all: Broker::of_cluster(address) }
+        Self { nodes, all: Broker::at(&address) }
     }
 
     /// The whole of it, to be asked and written to. It cannot be hurt: its [`nodes`](Self::nodes)
@@ -120,13 +120,5 @@ impl Cluster {
             Ok(partitions.filter(|found| found.isr().len() < NODES).count())
         });
         short.await
-    }
-}
-
-impl Broker {
-    fn of_cluster(address: String) -> Self {
-        let clients = Clients::new(&address);
-        let log = Default::default();
-        Self(Inner { name: None, pid: Default::default(), address, log, clients }.into())
     }
 }

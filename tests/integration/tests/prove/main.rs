@@ -11,18 +11,15 @@
 mod cluster;
 mod feed;
 mod memory;
-mod sampler;
 mod scale;
 mod stage;
 mod tail;
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use integration::{Broker, program};
+use integration::{Broker, judged};
 use ledger_checker::plan::{FaultKind, Ordering};
-use tokio::process::Command;
 use tokio::time::timeout;
 
 use scale::Scale;
@@ -153,14 +150,11 @@ async fn replicas(stage: &mut Stage, scale: &Scale, first: &str) {
     }
 }
 
-/// Has a run judged by the checker, a process of its own.
+/// Has a run judged.
 async fn judge(folder: PathBuf) {
-    let checker = program("ledger-checker").await;
-    let judged = Command::new(checker).arg(&folder).stdin(Stdio::null()).output();
-    let judged = judged.await.expect("the checker can be run");
-    println!("\n{}", String::from_utf8_lossy(&judged.stdout));
-    print!("{}", String::from_utf8_lossy(&judged.stderr));
-    assert!(judged.status.success(), "the checker says no; see {}", folder.display());
+    let (kept, said) = judged(&folder).await;
+    println!("\n{said}");
+    assert!(kept, "the checker says no; see {}", folder.display());
     // Some hundred megabytes. What failed is kept to be looked at.
     std::fs::remove_dir_all(folder).expect("the folder is ours");
 }

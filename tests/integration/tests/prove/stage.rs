@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use integration::kafka::Sampler;
 use integration::process::Signal;
 use integration::{Broker, Connector, Gateway, Launch, PATIENCE, root, unique};
-use ledger_checker::plan::{self, Entry, Fault, FaultKind, Ordering, PLAN, Run, Writer};
+use ledger_checker::plan::{self, Entry, Fault, FaultKind, Ordering, PLAN, Run, Settling, Writer};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::feed::{Feed, LANES};
-use crate::sampler::Sampler;
 use crate::scale::Scale;
 use crate::tail::Tail;
 use crate::{TICK, UPSTREAM_TIMEOUT};
@@ -100,7 +100,7 @@ impl Stage {
             },
             functions: FUNCTIONS.iter().map(|name| format!("{name}.openfaas-fn")).collect(),
             ordering,
-            commit_interval_ms: COMMIT_INTERVAL_MS,
+            settling: Settling::Interval { ms: COMMIT_INTERVAL_MS },
             lane_window: scale.lane_window as u64,
         };
         plan.write(&[Entry::Run(run)]).expect("the plan can be written");
@@ -128,8 +128,8 @@ impl Stage {
         if let Some(topic) = &dead_letters {
             launch = launch.set("dead_letter", format!("topic:{topic}"));
         }
-        let sampler =
-            Sampler::start(&folder, broker.address(), &topic, &group, dead_letters.as_deref());
+        let letters = dead_letters.as_deref();
+        let sampler = Sampler::start(&folder, broker.address(), (&topic, LANES), &group, letters);
         let tail = Tail::of(&folder.join(plan::LEDGER));
         let stage = Self {
             name,
@@ -231,13 +231,9 @@ impl Stage {
         let _ended = connector.kill_now().await;
         self.tick();
         self.write(Entry::Fault(Fault {
-            kind: FaultKind::Kill,
-            process: Some(name.to_owned()),
-            before,
-            after: self.tail.place(),
-            how: None,
             at_least_running: scale.at_least_running,
             at_least_unread: scale.at_least_unread,
+            ..fault(FaultKind::Kill, Some(name), before, self.tail.place())
         }));
     }
 
@@ -318,7 +314,7 @@ impl Stage {
         let silent = (self.tail.place(), Instant::now());
         self.write(Entry::Fault(Fault {
             at_least_running: scale.at_least_running,
-            ..fault(FaultKind::GatewayStop, None, before, silent.0)
+            ..fault(FaultKind::GatewayOutage, None, before, silent.0)
         }));
         self.until("the gateway to be called again", |stage| stage.tail.place() > silent.0).await;
         self.say(&format!("called again after {:.1} s", silent.1.elapsed().as_secs_f64()));
@@ -464,6 +460,5 @@ impl Stage {
 }
 
 fn fault(kind: FaultKind, process: Option<&str>, before: u64, after: u64) -> Fault {
-    let process = process.map(str::to_owned);
-    Fault { kind, process, how: None, before, after, at_least_running: 0, at_least_unread: 0 }
+    Fault { process: process.map(str::to_owned), ..Fault::new(kind, before, after) }
 }

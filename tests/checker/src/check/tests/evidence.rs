@@ -8,7 +8,7 @@ fn a_fault_has_to_meet_calls_and_a_backlog() {
         let mut story = Story::new();
         story.deliver("p", 0);
         let call = story.start("p", "f", 1);
-        let fault = story.fault(FaultKind::GatewayStop, None);
+        let fault = story.fault(FaultKind::GatewayOutage, None);
         (fault.at_least_running, fault.at_least_unread) = (running, unread);
         story.end(call, 200);
         story.call("p", "g", 1, 200);

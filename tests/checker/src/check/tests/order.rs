@@ -45,13 +45,14 @@ fn overlapping(first: usize, second: usize, processes: [&str; 2]) -> Story {
 
 #[test]
 fn equal_keys_do_not_overlap_in_one_process() {
-    overlapping(0, 2, ["p", "p"]).violates(&[APART]);
-    overlapping(0, 2, ["p", "q"]).is_kept();
+    overlapping(0, 2, ["p", "p"]).violates(&[ORDER, APART]);
+    // Whichever process calls the follower, it has to know that the one in front is finished.
+    overlapping(0, 2, ["p", "q"]).violates(&[ORDER]);
     overlapping(0, 1, ["p", "p"]).is_kept();
     overlapping(0, 3, ["p", "p"]).is_kept();
     let mut story = overlapping(0, 1, ["p", "p"]);
     story.evidence.run.ordering = Ordering::Partition;
-    story.violates(&[APART]);
+    story.violates(&[ORDER, APART]);
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn the_death_of_another_process_explains_nothing() {
 #[test]
 fn a_stopped_gateway_explains_an_answer_lost_on_its_way_and_no_more() {
     let mut story = Story::told();
-    story.fault(FaultKind::GatewayStop, None);
+    story.fault(FaultKind::GatewayOutage, None);
     story.call("p", "g", 3, 200);
     story.is_kept();
 
@@ -80,7 +80,7 @@ fn a_stopped_gateway_explains_an_answer_lost_on_its_way_and_no_more() {
     story.wait_ms(500);
     story.deliver("p", 3);
     story.sample(4);
-    story.fault(FaultKind::GatewayStop, None);
+    story.fault(FaultKind::GatewayOutage, None);
     story.call("p", "g", 2, 200);
     story.violates(&[AGAIN]);
 }

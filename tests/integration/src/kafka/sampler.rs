@@ -11,24 +11,28 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use crate::feed::LANES;
-
 const INTERVAL: Duration = Duration::from_millis(50);
 /// How long an answer is waited for. Without one there is no sample: brokers may be away.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// A running sampler. It ends when it is dropped, or by [`end`](Self::end).
-pub(crate) struct Sampler {
+pub struct Sampler {
     latest: Arc<Mutex<Vec<i64>>>,
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
 }
 
 impl Sampler {
-    pub(crate) fn start(
+    /// Looks at what a group has committed of the partitions of a topic, and at how many dead letters there are; writes
+    /// down what it sees beside the ledger in this folder.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    #[must_use]
+    pub fn start(
         folder: &Path,
         address: &str,
-        topic: &str,
+        (topic, partitions): (&str, usize),
         group: &str,
         letters: Option<&str>,
     ) -> Self {
@@ -36,7 +40,7 @@ impl Sampler {
         config.set("bootstrap.servers", address).set("group.id", group);
         let consumer: BaseConsumer = config.create().expect("the consumer's settings are right");
         let mut asked = TopicPartitionList::new();
-        for lane in 0..LANES {
+        for lane in 0..partitions {
             asked.add_partition(topic, i32::try_from(lane).expect("there are few partitions"));
         }
         let (ledger, letters) = (folder.join(LEDGER), letters.map(str::to_owned));
@@ -75,12 +79,16 @@ impl Sampler {
     }
 
     /// What was committed at the last look.
-    pub(crate) fn latest(&self) -> Vec<i64> {
+    #[must_use]
+    pub fn latest(&self) -> Vec<i64> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes no more samples.
-    pub(crate) fn end(self) {
+    ///
+    /// # Panics
+    /// When a sample could not be written.
+    pub fn end(self) {
         drop(self.stop);
         self.thread.join().expect("the sampler could take every sample");
     }

@@ -1,0 +1,200 @@
+//! What differs where the broker is not Kafka.
+
+use super::*;
+use crate::plan::{End as BrokerEnd, Entry, LetterFound, Produced};
+
+const SINGLE: Settling = Settling::Single { lease_ms: 3_000, travel_ms: 0 };
+
+/// The usual four events at a broker that settles each on its own, with a window of one.
+fn at(broker: Broker, ordering: Ordering) -> Story {
+    let mut story = Story::new();
+    let run = &mut story.evidence.run;
+    (run.broker, run.ordering, run.settling, run.lane_window) = (broker, ordering, SINGLE, 1);
+    story.evidence.left = Some(0);
+    story
+}
+
+fn told(broker: Broker, ordering: Ordering) -> Story {
+    let mut story = at(broker, ordering);
+    for event in 0..4 {
+        story.deliver("p", event);
+    }
+    story
+}
+
+#[test]
+fn what_is_left_at_the_broker_is_not_settled() {
+    let mut story = told(Broker::JetStream, Ordering::None);
+    story.is_kept();
+    for left in [Some(1), None] {
+        story.evidence.left = left;
+        story.violates(&[LEFT]);
+    }
+}
+
+#[test]
+fn a_kill_explains_no_more_than_the_window_held() {
+    let mut story = told(Broker::JetStream, Ordering::None);
+    story.killed();
+    story.deliver("q", 3);
+    story.is_kept();
+    story.deliver("q", 2);
+    story.violates(&[BOUND]);
+    story.evidence.faults[0].0.forgotten = 1;
+    story.is_kept();
+}
+
+#[test]
+fn settlements_on_their_way_may_be_lost_with_who_sent_them() {
+    let killed = |travel_ms| {
+        let mut story = told(Broker::Sqs, Ordering::None);
+        story.evidence.run.settling = Settling::Single { lease_ms: 0, travel_ms };
+        story.killed();
+        for event in 0..4 {
+            story.deliver("q", event);
+        }
+        story
+    };
+    killed(100).is_kept();
+    killed(1).violates(&[BOUND]);
+}
+
+#[test]
+fn a_broker_that_was_away_gives_out_again_what_was_finished_meanwhile() {
+    let killed = |outage| {
+        let mut story = at(Broker::JetStream, Ordering::None);
+        story.deliver("p", 0);
+        let before = story.place;
+        for event in 1..4 {
+            story.deliver("p", event);
+        }
+        if outage {
+            story.fault(FaultKind::BrokerOutage, None).before = before;
+        }
+        story.killed();
+        for event in 0..4 {
+            story.deliver("q", event);
+        }
+        story
+    };
+    killed(false).violates(&[BOUND]);
+    killed(true).is_kept();
+}
+
+#[test]
+fn only_mqtt_repeats_when_its_connection_ends() {
+    for kind in [FaultKind::BrokerOutage, FaultKind::Freeze, FaultKind::Leave] {
+        for broker in [Broker::Mqtt, Broker::JetStream, Broker::Sqs] {
+            let repeats = !broker.ids_outlive_connections();
+            let mut story = at(broker, Ordering::Key);
+            for event in 0..3 {
+                story.deliver("p", event);
+            }
+            story.wait_ms(1_000);
+            story.deliver("p", 3);
+            story.fault(kind, Some("p"));
+            story.call("p", "f", 1, 200);
+            if repeats { story.is_kept() } else { story.violates(&[AGAIN]) }
+        }
+    }
+}
+
+#[test]
+fn strain_explains_nothing() {
+    let mut story = told(Broker::Mqtt, Ordering::Key);
+    story.fault(FaultKind::Strain, None);
+    story.deliver("p", 3);
+    story.violates(&[AGAIN]);
+}
+
+#[test]
+fn ids_are_held_to_what_the_source_promises() {
+    let mut story = told(Broker::JetStream, Ordering::None);
+    let other = story.evidence.calls[2].event_id.clone();
+    story.evidence.calls[0].event_id = other;
+    story.violates(&[CALLS]);
+    // The same event under another id each time.
+    for (broker, kept) in [(Broker::JetStream, false), (Broker::Mqtt, true)] {
+        let mut story = told(broker, Ordering::None);
+        story.evidence.calls[0].event_id = Some("another".to_owned());
+        if kept { story.is_kept() } else { story.violates(&[CALLS]) }
+    }
+}
+
+#[test]
+fn what_was_sent_twice_may_be_called_twice() {
+    let mut story = told(Broker::Sqs, Ordering::None);
+    story.call("p", "f", 3, 200);
+    story.evidence.calls[8].event_id = Some("the copy".to_owned());
+    story.violates(&[CALLS, AGAIN]);
+    let body = story.evidence.stored[3].body;
+    story.evidence.sent_again.insert(body, 1);
+    story.is_kept();
+    story.call("p", "f", 3, 200);
+    story.violates(&[AGAIN]);
+}
+
+#[test]
+fn behind_a_follower_nothing_is_called_again() {
+    let mut story = told(Broker::Sqs, Ordering::Settled);
+    story.killed();
+    story.deliver("q", 2);
+    story.is_kept();
+    // Event 2 has event 0's key.
+    story.deliver("q", 0);
+    story.violates(&[BOUND, BEHIND]);
+}
+
+#[test]
+fn what_is_not_settled_may_be_lost_to_a_fault_and_to_nothing_else() {
+    let lost = |fault: Option<FaultKind>| {
+        let mut story = at(Broker::CoreNats, Ordering::None);
+        story.evidence.run.settling = Settling::Never;
+        for event in [0, 1, 3] {
+            story.deliver("p", event);
+        }
+        if let Some(kind) = fault {
+            story.fault(kind, None).produced_before = Some(3);
+            story.evidence.faults[0].1 = 3;
+        }
+        story
+    };
+    lost(None).violates(&[FAULTS]);
+    lost(Some(FaultKind::Strain)).violates(&[FAULTS]);
+    // Event 2 was published just before.
+    lost(Some(FaultKind::BrokerOutage)).is_kept();
+    // A function that was called and failed has had its chance.
+    let mut story = lost(None);
+    story.call("p", "f", 2, 500);
+    story.call("p", "g", 2, 500);
+    story.is_kept();
+    story.call("p", "g", 3, 200);
+    story.violates(&[AGAIN]);
+}
+
+#[test]
+fn the_plan_tells_what_other_brokers_have() {
+    let run = at(Broker::JetStream, Ordering::Key).evidence.run;
+    let produced = |body: u64, key: &str| {
+        Entry::Produced(Produced { body: format!("{body:x}"), key: Some(STANDARD.encode(key)) })
+    };
+    let letter = |body: u64| {
+        Entry::Letter(LetterFound { body: format!("{body:x}"), function: "f".to_owned() })
+    };
+    let plan = vec![
+        Entry::Run(run),
+        produced(7, "a"),
+        produced(8, "b"),
+        produced(7, "a"),
+        letter(8),
+        letter(9),
+        Entry::End(BrokerEnd { left: 2 }),
+    ];
+    let evidence = Evidence::of(plan).unwrap();
+    let bodies: Vec<_> = evidence.stored.iter().map(|event| event.body).collect();
+    assert_eq!((bodies, evidence.copies(0), evidence.copies(1)), (vec![7, 8], 1, 0));
+    assert_eq!((evidence.left, &*evidence.letters[0].event_id), (Some(2), "event 1"));
+    let judgement = judge(&evidence);
+    let letters = judgement.rules().iter().find(|rule| rule.name == LETTERS).unwrap();
+    assert_eq!((letters.checked, letters.violated), (2, 1));
+}
