@@ -7,5 +7,6 @@ mod generated;
 mod kafka;
 mod kubernetes;
 mod late;
+mod log_lines;
 mod mqtt;
 mod page;
