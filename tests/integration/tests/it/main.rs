@@ -1,6 +1,7 @@
 //! Whole connectors, on real brokers.
 
 mod binary;
+mod completions;
 mod compose;
 mod cron;
 mod generated;
@@ -10,3 +11,4 @@ mod late;
 mod log_lines;
 mod mqtt;
 mod page;
+mod settings_file;
