@@ -109,6 +109,10 @@ demo: need ## Watch functions called by sensors and on schedules; nothing to ins
 demo-kafka: need ## Watch records of a real Kafka topic call a Python function
 	@$(DEV) demo/kafka.sh
 
+.PHONY: dev
+dev: need ## Run a gateway, brokers and connectors to develop with, until Ctrl-C (WITH="kafka mqtt" says which connectors)
+	@$(DEV) demo/dev.sh $(WITH)
+
 .PHONY: charts
 charts: ## Pack the Helm charts, each with its library, into var/charts
 	@mkdir -p var/charts

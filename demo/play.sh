@@ -27,24 +27,29 @@ await() {
   done
 }
 
+# What connector $1 is told beside the environment, one setting a line; a demonstration may have its own.
+settings() { :; }
+
 # Builds and starts gateway and connectors. The connectors' settings are the environment it is called with.
 play() {
   local stack=$1 binary
+  local -a told
   shift
   # shellcheck disable=SC2046 # each connector is a word
   cargo build --locked --quiet $(printf -- '-p %s ' dev-gateway "$@")
   functions=$(awk '/^  [a-z][a-z0-9-]*:$/ && seen { sub(":", ""); print $1 } /^functions:/ { seen = 1 }' "$stack")
 
   # Sessions of their own: Ctrl-C is for this script, which then ends the connectors first and the gateway after them.
-  setsid target/debug/dev-gateway --listen 127.0.0.1:0 --stack "$stack" --ledger "$ledger" --quiet \
+  setsid target/debug/dev-gateway --listen "127.0.0.1:${gateway_port:-0}" --stack "$stack" --ledger "$ledger" --quiet \
     >"$stage/gateway.out" 2>"$stage/gateway.log" &
   gateway=$!
   await "$stage/gateway.out" 'listening on ' "$gateway"
   gateway_url=$(sed -n 's/^listening on //p' "$stage/gateway.out")
   export gateway_url
   for binary in "$@"; do
+    mapfile -t told < <(settings "$binary")
     # Any port: there may be several connectors here, and others on this machine.
-    admin_port=0 setsid "target/debug/$binary" > >(trap '' INT; exec tee "$stage/$binary.log") &
+    admin_port=0 setsid env ${told[@]+"${told[@]}"} "target/debug/$binary" > >(trap '' INT; exec tee "$stage/$binary.log") &
     connectors+=($!)
   done
 }
@@ -104,8 +109,10 @@ account() {
 
 leave() {
   local process
-  for process in "${connectors[@]}" $gateway; do
-    kill -TERM "$process" 2>/dev/null || true
-    wait "$process" 2>/dev/null || true
-  done
+  # All at once, since some drain for a while; once each, since a second signal aborts.
+  for process in "${connectors[@]}"; do kill -TERM "$process" 2>/dev/null || true; done
+  for process in "${connectors[@]}"; do wait "$process" 2>/dev/null || true; done
+  [ -n "$gateway" ] || return 0
+  kill -TERM "$gateway" 2>/dev/null || true
+  wait "$gateway" 2>/dev/null || true
 }

@@ -3,6 +3,8 @@
 //! Stored means stored: an outcome is a dead letter only once its destination has confirmed it.
 //! While storing fails the event is held and storing is tried again, for ever.
 
+mod notes;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,6 +19,8 @@ use crate::headers::{compose, with_attempt};
 use crate::lane::Work;
 use crate::metrics::Called;
 use crate::source::Letterbox;
+
+pub(crate) use self::notes::NOTES;
 
 /// Where dead letters go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,20 +62,20 @@ impl Letter {
     /// Times are RFC 3339 in UTC; what is not known is left out.
     #[must_use]
     pub fn notes(&self) -> Vec<(&'static str, String)> {
-        let mut notes = vec![("X-Dead-Letter-Reason", self.reason.to_owned())];
+        let mut notes = vec![(notes::REASON.name, self.reason.to_owned())];
         if let Some(status) = self.status {
-            notes.push(("X-Dead-Letter-Status", status.to_string()));
+            notes.push((notes::STATUS.name, status.to_string()));
         }
         if !self.error.is_empty() {
-            notes.push(("X-Dead-Letter-Error", self.error.clone()));
+            notes.push((notes::ERROR.name, self.error.clone()));
         }
-        notes.push(("X-Dead-Letter-Attempts", self.attempts.to_string()));
-        notes.push(("X-Dead-Letter-First", rfc3339(self.first)));
-        notes.push(("X-Dead-Letter-Last", rfc3339(self.last)));
+        notes.push((notes::ATTEMPTS.name, self.attempts.to_string()));
+        notes.push((notes::FIRST.name, rfc3339(self.first)));
+        notes.push((notes::LAST.name, rfc3339(self.last)));
         if let Some(function) = &self.function {
-            notes.push(("X-Dead-Letter-Function", function.to_string()));
+            notes.push((notes::FUNCTION.name, function.to_string()));
         }
-        notes.push(("X-Dead-Letter-Position", self.event.id.to_string()));
+        notes.push((notes::POSITION.name, self.event.id.to_string()));
         notes
     }
 }

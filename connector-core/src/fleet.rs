@@ -13,7 +13,7 @@ use reqwest::Client;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::log::Chain;
+use crate::invoke::innermost;
 
 /// How long one of them may take. The page asks again soon.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ pub async fn ask(client: &Client, addresses: &[Authority]) -> Vec<Member> {
 
 async fn status(client: &Client, address: &Authority) -> Result<Box<RawValue>, String> {
     let asked = client.get(format!("http://{address}/status")).send().await;
-    let answer = asked.map_err(|error| Chain(&error).to_string())?;
+    let answer = asked.map_err(|error| innermost(&error))?;
     if !answer.status().is_success() {
         return Err(format!("answers {}", answer.status()));
     }

@@ -35,6 +35,11 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT}
 use crate::event::{Attribute, Event};
 use crate::settings::ContentType;
 
+mod table;
+
+pub(crate) use self::table::reference;
+pub use self::table::{ALWAYS, OwnHeader};
+
 /// The topic that the event was matched on.
 pub const X_TOPIC: HeaderName = HeaderName::from_static("x-topic");
 /// Which connector calls: `kafka-connector`.
@@ -48,8 +53,12 @@ pub const X_EVENT_ATTEMPT: HeaderName = HeaderName::from_static("x-event-attempt
 const FIXED: [HeaderName; 6] =
     [CONTENT_TYPE, USER_AGENT, X_TOPIC, X_CONNECTOR, X_EVENT_ID, X_EVENT_ATTEMPT];
 
-/// The trace context, which is passed on under its own names.
-const TRACE: [&str; 3] = ["traceparent", "tracestate", "baggage"];
+/// The trace context, which is passed on under its own names, each with an example.
+const TRACE: [(&str, &str); 3] = [
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("tracestate", "vendor=00f067aa0ba902b7"),
+    ("baggage", "tenant=acme"),
+];
 
 /// The most that all headers of a call may come to, in bytes on the wire: what Go's server takes,
 /// less what proxies on the way add.
@@ -106,8 +115,8 @@ impl HeaderRules {
         }
     }
 
-    /// With names that belong to the source even where an event does not have them, so that no
-    /// attribute of a message without key can pose as `X-Kafka-Key`.
+    /// With the names that belong to the source, even where an event does not have them, so that
+    /// no attribute of a message without key can pose as `X-Kafka-Key`.
     #[must_use]
     pub fn reserve(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.reserved.extend(names);
@@ -137,6 +146,7 @@ pub fn compose(event: &Event, rules: &HeaderRules) -> Result<HeaderMap, TooLarge
     compose.own(&X_EVENT_ID, event.id.bytes())?;
     for (name, value) in &event.headers {
         if !FIXED.contains(name) {
+            debug_assert!(rules.reserved.contains(name), "{name} is not in the source's table");
             compose.own(name, value)?;
         }
     }
@@ -266,7 +276,7 @@ impl Compose {
     }
 
     fn trace(&mut self, attributes: &[Attribute]) -> Result<(), TooLarge> {
-        for name in TRACE {
+        for (name, _) in TRACE {
             let mut same =
                 attributes.iter().filter(|it| it.name.eq_ignore_ascii_case(name.as_bytes()));
             let (Some(attribute), None) = (same.next(), same.next()) else {

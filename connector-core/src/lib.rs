@@ -25,6 +25,7 @@
 //! [`run::run`] the process around it all.
 
 pub mod admin;
+pub mod annotations;
 pub mod budget;
 pub mod conditions;
 pub mod dead_letter;

@@ -14,16 +14,37 @@ use std::time::{Duration, SystemTime};
 
 use rand::Rng;
 
+use crate::annotations::Annotation;
 use crate::settings::parse_go_duration;
 
 /// The annotation that overrides how often a function's failed calls are repeated.
-pub const ATTEMPTS: &str = "com.openfaas.retry.attempts";
+pub const ATTEMPTS: Annotation = Annotation {
+    name: "com.openfaas.retry.attempts",
+    takes: "a whole number from -1",
+    default: "`max_retry_attempts`",
+    help: "How often a failed call is repeated after the first one. 0: never; -1: for ever.",
+};
 /// The annotation that overrides which statuses are retried.
-pub const CODES: &str = "com.openfaas.retry.codes";
+pub const CODES: Annotation = Annotation {
+    name: "com.openfaas.retry.codes",
+    takes: "HTTP statuses, separated by commas",
+    default: "`retry_http_codes`",
+    help: "The statuses after which a call is repeated.",
+};
 /// The annotation that overrides the first wait.
-pub const MIN_WAIT: &str = "com.openfaas.retry.min_wait";
+pub const MIN_WAIT: Annotation = Annotation {
+    name: "com.openfaas.retry.min_wait",
+    takes: "a duration such as `300ms`, `30s` or `2h45m`",
+    default: "`initial_retry_wait`",
+    help: "The wait before the first retry. It doubles with each further one.",
+};
 /// The annotation that overrides the longest wait.
-pub const MAX_WAIT: &str = "com.openfaas.retry.max_wait";
+pub const MAX_WAIT: Annotation = Annotation {
+    name: "com.openfaas.retry.max_wait",
+    takes: "a duration such as `300ms`, `30s` or `2h45m`",
+    default: "`max_retry_wait`",
+    help: "The longest wait between two calls.",
+};
 
 /// How failed calls are repeated.
 ///
@@ -167,7 +188,7 @@ impl RetryPolicy {
     }
 
     /// The policy for a function with these annotations, and which of them were ignored and why:
-    /// pairs of the annotation's name and a sentence.
+    /// pairs of the annotation and a sentence.
     ///
     /// An annotation that cannot be read leaves the setting as it was, as OpenFaaS does; the two
     /// waits are ignored together when they contradict each other.
@@ -175,7 +196,7 @@ impl RetryPolicy {
     pub fn with_annotations(
         &self,
         annotations: &BTreeMap<String, String>,
-    ) -> (Self, Vec<(&'static str, String)>) {
+    ) -> (Self, Vec<(Annotation, String)>) {
         let mut ignored = Vec::new();
         let mut policy = self.clone();
         if let Some(attempts) = read(annotations, ATTEMPTS, parse_attempts, &mut ignored) {
@@ -203,11 +224,11 @@ impl RetryPolicy {
 /// Reads one annotation, if it is there; a reason why it cannot be read goes to `ignored`.
 fn read<T>(
     annotations: &BTreeMap<String, String>,
-    name: &'static str,
+    annotation: Annotation,
     parse: fn(&str) -> Result<T, String>,
-    ignored: &mut Vec<(&'static str, String)>,
+    ignored: &mut Vec<(Annotation, String)>,
 ) -> Option<T> {
-    parse(annotations.get(name)?.trim()).map_err(|why| ignored.push((name, why))).ok()
+    parse(annotation.of(annotations)?.trim()).map_err(|why| ignored.push((annotation, why))).ok()
 }
 
 fn parse_attempts(text: &str) -> Result<Option<u32>, String> {
@@ -334,7 +355,7 @@ mod tests {
         fn any_header_and_any_annotation_can_be_read(text in "\\PC*", bytes: Vec<u8>) {
             let asked = parse_retry_after(&bytes, SystemTime::UNIX_EPOCH);
             prop_assert!(asked.is_none() || !bytes.is_empty());
-            let all = annotations(&[ATTEMPTS, CODES, MIN_WAIT, MAX_WAIT].map(|n| (n, &*text)));
+            let all = annotations(&[ATTEMPTS, CODES, MIN_WAIT, MAX_WAIT].map(|n| (n.name, &*text)));
             let (policy, _) = seconds(1, 8, Backoff::Full).with_annotations(&all);
             prop_assert!(policy.min_wait() <= policy.max_wait());
         }
@@ -380,10 +401,10 @@ mod tests {
     #[test]
     fn annotations_override_each_part() {
         let all = annotations(&[
-            (ATTEMPTS, "-1"),
-            (CODES, "500, 502"),
-            (MIN_WAIT, "1.5s"),
-            (MAX_WAIT, "1m30s"),
+            (ATTEMPTS.name, "-1"),
+            (CODES.name, "500, 502"),
+            (MIN_WAIT.name, "1.5s"),
+            (MAX_WAIT.name, "1m30s"),
         ]);
         let (policy, ignored) = seconds(1, 8, Backoff::Equal).with_annotations(&all);
         assert_eq!(ignored, []);
@@ -398,23 +419,23 @@ mod tests {
     fn an_invalid_annotation_leaves_the_setting_and_is_told() {
         let global = seconds(1, 8, Backoff::Full);
         for (name, text) in [
-            (ATTEMPTS, "-2"),
-            (ATTEMPTS, "many"),
-            (CODES, ""),
-            (CODES, "500,oops"),
-            (CODES, "5000"),
-            (MIN_WAIT, "30"),
-            (MIN_WAIT, "-1s"),
-            (MIN_WAIT, "0"),
-            (MIN_WAIT, "9s"),
-            (MAX_WAIT, "10ms"),
-            (MAX_WAIT, "1e9s"),
-            (MAX_WAIT, "99999999999999999999999h"),
+            (ATTEMPTS.name, "-2"),
+            (ATTEMPTS.name, "many"),
+            (CODES.name, ""),
+            (CODES.name, "500,oops"),
+            (CODES.name, "5000"),
+            (MIN_WAIT.name, "30"),
+            (MIN_WAIT.name, "-1s"),
+            (MIN_WAIT.name, "0"),
+            (MIN_WAIT.name, "9s"),
+            (MAX_WAIT.name, "10ms"),
+            (MAX_WAIT.name, "1e9s"),
+            (MAX_WAIT.name, "99999999999999999999999h"),
         ] {
             let (policy, ignored) = global.with_annotations(&annotations(&[(name, text)]));
             assert_eq!(policy, global, "{name}={text}");
             assert!(
-                matches!(&*ignored, [(told, _)] if *told == name),
+                matches!(&*ignored, [(told, _)] if told.name == name),
                 "{name}={text}: {ignored:?}"
             );
         }

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::HeaderName;
 use reqwest::{Client, Url};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -352,7 +351,7 @@ fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
         content_type.fallback = content_type.configured.take().or(content_type.fallback);
     }
     HeaderRules::new(S::KIND, S::ATTRIBUTE_PREFIX, &content_type)
-        .reserve(S::OWN_HEADERS.iter().map(|name| HeaderName::from_static(name)))
+        .reserve(S::own_headers().into_iter().map(|header| header.name))
 }
 
 impl Intake {

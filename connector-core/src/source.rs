@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::annotations::Annotation;
 use crate::dead_letter::Letter;
+use crate::headers::OwnHeader;
 use crate::lane::Intake;
 use crate::secret::Secret;
 use crate::settings::{Setting, Values};
@@ -26,10 +28,22 @@ pub trait Source: Sized + Send + 'static {
     /// What stands before the name of a message's own header: `X-Kafka-`.
     const ATTRIBUTE_PREFIX: &'static str;
 
-    /// The names, in lower case, of headers that this source may set through
-    /// [`Event::headers`](crate::Event::headers) and an event may lack: no attribute of a message
-    /// poses as one of them.
-    const OWN_HEADERS: &'static [&'static str] = &[];
+    /// When a message has headers of its own, and an example of one's value: `None` where events
+    /// are no messages.
+    const ATTRIBUTES: Option<(&'static str, &'static str)>;
+
+    /// The headers that this source sets through [`Event::headers`](crate::Event::headers), no
+    /// others: no attribute of a message poses as one of them, whether an event has it or not.
+    fn own_headers() -> Vec<OwnHeader> {
+        Vec::new()
+    }
+
+    /// What an item of the annotation `topic` may be, in a sentence or two of Markdown. What
+    /// [`pattern`](Self::pattern) reads.
+    const ITEMS: &'static str;
+
+    /// The annotations that this source alone reads.
+    const ANNOTATIONS: &'static [Annotation] = &[];
 
     /// An event's own content type comes before the setting `content_type`: for a source whose
     /// events have theirs from the user too, and for one function.

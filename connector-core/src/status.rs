@@ -200,7 +200,7 @@ fn functions(intake: &Intake, map: &TopicMap) -> Vec<FunctionShown> {
     let mapped = map.mappings().map(|mapping| {
         let mut shown = FunctionShown::new(&mapping.function);
         shown.asynchronous = mapping.asynchronous.unwrap_or(asynchronous);
-        shown.dead_letter = mapping.annotations.get(topics::DEAD_LETTER).cloned();
+        shown.dead_letter = topics::DEAD_LETTER.of(&mapping.annotations).map(str::to_owned);
         shown.topics = wished.remove(&mapping.function).unwrap_or_default();
         shown.limit = dispatcher.functions.limit(mapping);
         shown

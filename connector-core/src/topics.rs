@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::annotations::Annotation;
 use crate::dead_letter::Address;
 use crate::event::FunctionName;
 use crate::retry::RetryPolicy;
@@ -25,13 +26,35 @@ use self::build::Build;
 pub(crate) use self::build::is_function_name;
 
 /// The annotation by which a function asks for events.
-pub const TOPIC: &str = "topic";
+pub const TOPIC: Annotation = Annotation {
+    name: "topic",
+    takes: "a list, separated by `topic_delimiter`, a comma; an item may be bound to one kind of connector: \
+            `kafka:orders`",
+    default: "the function is not called",
+    help: "Asks for events: what an item may be is each connector's own. What a connector cannot read it passes over, \
+           since it may be another's.",
+};
 /// The annotation that names where a function's dead letters go.
-pub const DEAD_LETTER: &str = "connector.dead-letter";
+pub const DEAD_LETTER: Annotation = Annotation {
+    name: "connector.dead-letter",
+    takes: "`drop`, `hold`, `function:NAME`, or a place at the connector's own broker",
+    default: "`dead_letter`",
+    help: "Where an event goes that the function will not answer well.",
+};
 /// The annotation that bounds the running calls of a function.
-pub const CONCURRENCY: &str = "connector.concurrency";
+pub const CONCURRENCY: Annotation = Annotation {
+    name: "connector.concurrency",
+    takes: "a whole number from 1",
+    default: "`function_concurrency`",
+    help: "How many calls of the function may run at a time.",
+};
 /// The annotation that says whether a function is called through the gateway's queue.
-pub const ASYNC: &str = "connector.async";
+pub const ASYNC: Annotation = Annotation {
+    name: "connector.async",
+    takes: "`true` or `false`",
+    default: "`asynchronous_invocation`",
+    help: "Whether the function is called through the gateway's queue. Answered well then means queued.",
+};
 
 /// How one item of a `topic` annotation matches, as a source reads it.
 #[derive(Clone)]

@@ -9,13 +9,14 @@ use crate::event::EventId;
 const PREFIX: &str = "X-Kafka-";
 
 fn rules() -> HeaderRules {
-    with_content_type(None).reserve([HeaderName::from_static("x-kafka-key")])
+    with_content_type(None)
 }
 
 fn with_content_type(configured: Option<&str>) -> HeaderRules {
     let fallback = Some("text/plain".to_owned());
     let content_type = ContentType { configured: configured.map(str::to_owned), fallback };
     HeaderRules::new("kafka", PREFIX, &content_type)
+        .reserve(["x-kafka-key", "x-kafka-partition"].map(HeaderName::from_static))
 }
 
 fn event() -> Event {
@@ -181,7 +182,8 @@ fn the_users_content_type_wins_then_the_messages_then_the_default() {
 #[test]
 fn without_any_content_type_none_is_sent() {
     let rules = HeaderRules::new("nats", "X-Nats-", &ContentType::default());
-    assert!(!compose(&event(), &rules).unwrap().contains_key(CONTENT_TYPE));
+    let event = Event { headers: Vec::new(), ..event() };
+    assert!(!compose(&event, &rules).unwrap().contains_key(CONTENT_TYPE));
 }
 
 #[test]

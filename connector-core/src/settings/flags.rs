@@ -3,6 +3,7 @@
 //! One dash or two; `-x v`, `-x=v`; a boolean flag is `-x` or `-x=true`, never `-x true`. A flag
 //! answers to its setting's name and aliases, with underscores or dashes alike.
 
+use super::completions::{SHELL_WORDS, SHELLS, Shell};
 use super::load::Table;
 use super::values::{Given, Mistake, Place, Warning};
 use super::{Form, Setting};
@@ -14,14 +15,33 @@ pub(super) enum Page {
     Version,
     Check,
     Reference,
+    Headers,
+    Annotations,
+    Schema,
+    Completions(Shell),
 }
 
+/// The flag that prints what a shell needs, with what it says of itself. It takes the shell's name.
+pub(super) const COMPLETIONS: (&str, &str) =
+    ("completions", "Prints what a shell needs to complete the flags: bash, zsh or fish.");
+
 /// The flags that print a page, with what they say of themselves.
-pub(super) const PAGES: [(&str, Page, &str); 4] = [
+pub(super) const PAGES: [(&str, Page, &str); 7] = [
     ("help", Page::Help, "Prints this page."),
     ("version", Page::Version, "Prints name and version."),
     ("check", Page::Check, "Prints the effective settings with their origin, and starts nothing."),
     ("config-reference", Page::Reference, "Prints the table of all settings as Markdown."),
+    (
+        "header-reference",
+        Page::Headers,
+        "Prints the table of the headers that functions are called with as Markdown.",
+    ),
+    (
+        "annotation-reference",
+        Page::Annotations,
+        "Prints the table of the annotations that are read as Markdown.",
+    ),
+    ("schema", Page::Schema, "Prints the JSON schema of the settings file, for editors."),
 ];
 
 /// What the arguments said.
@@ -60,6 +80,10 @@ impl Flags {
                 flags.page.get_or_insert(page);
                 continue;
             }
+            if same(COMPLETIONS.0, name) {
+                flags.completions(value.or_else(|| args.next().map(|(_, word)| word)));
+                continue;
+            }
             let written = format!("-{name}");
             let Some(setting) = table.rows.iter().find(|setting| answers_to(setting, name)) else {
                 flags.unknown(table, name, written);
@@ -84,6 +108,21 @@ impl Flags {
             flags.given.push((setting.name, Given { text, place: Place::Flag(written) }));
         }
         flags
+    }
+
+    fn completions(&mut self, word: Option<String>) {
+        let shell = SHELLS.iter().find(|(name, _)| word.as_deref() == Some(*name));
+        match shell {
+            Some(&(_, shell)) => {
+                self.page.get_or_insert(Page::Completions(shell));
+            }
+            None => self.mistakes.push(Mistake {
+                setting: format!("-{}", COMPLETIONS.0),
+                origin: "flags".to_owned(),
+                what: "names no shell that is known".to_owned(),
+                takes: format!("one of {}", SHELL_WORDS.join(", ")),
+            }),
+        }
     }
 
     /// A word that belongs to no flag. It is not repeated: it may be a secret gone astray.
@@ -126,9 +165,13 @@ pub(super) fn forms(setting: &Setting) -> Vec<String> {
 pub(super) fn ambiguous(rows: &[Setting]) -> Option<String> {
     rows.iter().enumerate().find_map(|(at, setting)| {
         forms(setting).into_iter().find(|form| {
-            page(form).is_some() || rows[at + 1..].iter().any(|other| answers_to(other, form))
+            is_page(form) || rows[at + 1..].iter().any(|other| answers_to(other, form))
         })
     })
+}
+
+fn is_page(name: &str) -> bool {
+    page(name).is_some() || same(COMPLETIONS.0, name)
 }
 
 fn page(name: &str) -> Option<Page> {
@@ -148,7 +191,7 @@ fn same(one: &str, other: &str) -> bool {
 
 /// The known flag that is fewest edits away, if it is near enough to be meant.
 fn nearest(table: &Table, name: &str) -> Option<String> {
-    let pages = PAGES.iter().map(|&(word, ..)| word.to_owned());
+    let pages = PAGES.iter().map(|&(word, ..)| word).chain([COMPLETIONS.0]).map(str::to_owned);
     table
         .rows
         .iter()

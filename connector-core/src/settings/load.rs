@@ -5,8 +5,9 @@ use super::flags::{self, Flags, Page};
 use super::render::ShownSetting;
 use super::shared::SHARED;
 use super::values::{Values, Warning};
-use super::{Setting, layers, render};
+use super::{Setting, completions, layers, render, schema};
 use crate::source::{Source, SourceConfig};
+use crate::{annotations, headers};
 
 /// The table of one connector: the shared settings and its own.
 pub struct Table {
@@ -17,6 +18,14 @@ pub struct Table {
     pub(super) rows: Vec<Setting>,
     /// How many of the rows are the source's own.
     pub(super) own: usize,
+    /// What else the connector tells its users about.
+    references: References,
+}
+
+/// The references that are made from other tables than this one.
+struct References {
+    headers: fn() -> String,
+    annotations: fn() -> String,
 }
 
 /// The validated settings of a process.
@@ -64,7 +73,13 @@ impl Table {
     /// The table of a source.
     #[must_use]
     pub fn of<S: Source>() -> Self {
-        Self::new(S::KIND, S::LETTER_SCHEME, S::DEFAULTS, S::Config::SETTINGS)
+        Self {
+            references: References {
+                headers: headers::reference::<S>,
+                annotations: annotations::reference::<S>,
+            },
+            ..Self::new(S::KIND, S::LETTER_SCHEME, S::DEFAULTS, S::Config::SETTINGS)
+        }
     }
 
     /// The shared rows with a source's own. An own row replaces the shared one of the same name:
@@ -82,8 +97,9 @@ impl Table {
         let mut rows = own.to_vec();
         let shared = SHARED.iter().filter(|row| own.iter().all(|own| own.name != row.name));
         rows.extend(shared.copied());
+        let references = References { headers: String::new, annotations: String::new };
         debug_assert_eq!(flags::ambiguous(&rows), None, "two settings answer to this flag");
-        Self { kind, scheme, defaults, rows, own: own.len() }
+        Self { kind, scheme, defaults, rows, own: own.len(), references }
     }
 
     /// Every setting, the source's own first.
@@ -162,6 +178,12 @@ fn load_with<C>(
         Some(Page::Help) => return Err(Outcome::Print(render::help(table))),
         Some(Page::Version) => return Err(Outcome::Print(render::version(table))),
         Some(Page::Reference) => return Err(Outcome::Print(render::reference(table))),
+        Some(Page::Headers) => return Err(Outcome::Print((table.references.headers)())),
+        Some(Page::Annotations) => return Err(Outcome::Print((table.references.annotations)())),
+        Some(Page::Schema) => return Err(Outcome::Print(schema::schema(table))),
+        Some(Page::Completions(shell)) => {
+            return Err(Outcome::Print(completions::script(table, shell)));
+        }
         Some(Page::Check) | None => {}
     }
     let mut values = layers::resolve(table, flags, env);

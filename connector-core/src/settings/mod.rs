@@ -10,6 +10,7 @@
 //! is never a mistake of the settings; the process waits for it to be right.
 
 mod address;
+mod completions;
 mod core;
 mod duration;
 mod flags;
@@ -17,6 +18,7 @@ mod layers;
 mod load;
 mod reading;
 mod render;
+mod schema;
 mod shared;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::core::DEAD_LETTER;
-use super::flags::{self, PAGES};
+use super::flags::{self, COMPLETIONS, PAGES};
 use super::layers::older_names;
 use super::load::Table;
 use super::reading::takes;
@@ -44,7 +44,9 @@ pub(super) fn help(table: &Table) -> String {
          the environment wins over the file.",
     );
     line(&mut text, "\nInstead of running:\n");
-    for (name, _, what) in PAGES {
+    let pages = PAGES.iter().map(|&(name, _, what)| (name.to_owned(), what));
+    let completions = (format!("{} SHELL", COMPLETIONS.0), COMPLETIONS.1);
+    for (name, what) in pages.chain([completions]) {
         line(&mut text, &format!("  -{name}"));
         paragraph(&mut text, 6, what);
     }
@@ -153,12 +155,12 @@ fn sections(table: &Table) -> impl Iterator<Item = (String, &[Setting])> {
 }
 
 /// What a setting takes; a dead-letter address is text only to the table.
-fn taken(table: &Table, setting: &Setting) -> String {
+pub(super) fn taken(table: &Table, setting: &Setting) -> String {
     if setting.name == DEAD_LETTER { Address::forms(table.scheme) } else { takes(setting.form) }
 }
 
 /// The default that holds for this source.
-fn default(table: &Table, setting: &Setting) -> Option<&'static str> {
+pub(super) fn default(table: &Table, setting: &Setting) -> Option<&'static str> {
     let own = table.defaults.iter().find(|(name, _)| *name == setting.name);
     let default = own.map(|&(_, default)| default).or(setting.default)?;
     (!default.is_empty() || setting.origin == Origin::Ours).then_some(default)

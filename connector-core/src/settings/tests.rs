@@ -470,3 +470,12 @@ fn a_source_default_for_no_setting_is_found_by_any_load() {
     let outcome = load_table(&table, [], [], |_| ()).unwrap_err();
     assert!(outcome.text().contains("`upstream_timeot`"), "{}", outcome.text());
 }
+
+#[test]
+fn completions_are_for_a_shell_that_is_known() {
+    assert_eq!(load_with(&["-completions", "fish"], &[]).unwrap_err().code(), 0);
+    for args in [&["-completions"][..], &["--completions=tcsh"]] {
+        let told = mistakes(args, &[]);
+        assert!(told[0].contains("one of bash, zsh, fish"), "{told:?}");
+    }
+}

@@ -10,6 +10,7 @@ use super::{
     ASYNC, CONCURRENCY, DEAD_LETTER, Function, Many, Mapping, Matched, Pattern, Rules, Skipped,
     TOPIC, TopicMap, Wish, choose,
 };
+use crate::annotations::Annotation;
 use crate::dead_letter::Address;
 use crate::event::FunctionName;
 
@@ -34,13 +35,13 @@ struct Item {
 
 impl Build {
     pub(super) fn read(&mut self, function: &Function, rules: &Rules) {
-        let Some(topics) = function.annotations.get(TOPIC) else {
+        let Some(topics) = TOPIC.of(&function.annotations) else {
             self.unmapped.push(function.name.clone());
             return;
         };
         let index = self.mappings.len();
         let mut mapped = false;
-        let whole = rules.delimiter.is_empty().then_some(&**topics);
+        let whole = rules.delimiter.is_empty().then_some(topics);
         let parts = whole.is_none().then(|| topics.split(&*rules.delimiter));
         for item in whole.into_iter().chain(parts.into_iter().flatten()) {
             let item = item.trim();
@@ -96,15 +97,15 @@ impl Build {
         let annotations = &function.annotations;
         let (retry, ignored) = rules.retry.with_annotations(annotations);
         for (annotation, reason) in ignored {
-            let text = annotations.get(annotation).map_or("", |text| text);
+            let text = annotation.of(annotations).unwrap_or_default();
             self.skip(function, annotation, text, reason, false);
         }
-        let dead_letter = annotations.get(DEAD_LETTER).and_then(|text| {
+        let dead_letter = DEAD_LETTER.of(annotations).and_then(|text| {
             letter_address(text, &function.name, rules.letter_scheme)
                 .map_err(|reason| self.skip(function, DEAD_LETTER, text, reason, false))
                 .ok()
         });
-        let concurrency = annotations.get(CONCURRENCY).and_then(|text| {
+        let concurrency = CONCURRENCY.of(annotations).and_then(|text| {
             let number = text.trim().parse().ok().filter(|number| *number >= 1);
             if number.is_none() {
                 let reason = "it takes a whole number from 1".to_owned();
@@ -112,7 +113,7 @@ impl Build {
             }
             number
         });
-        let asynchronous = annotations.get(ASYNC).and_then(|text| {
+        let asynchronous = ASYNC.of(annotations).and_then(|text| {
             let flag = text.trim().parse().ok();
             if flag.is_none() {
                 self.skip(function, ASYNC, text, "it takes true or false".to_owned(), false);
@@ -132,12 +133,13 @@ impl Build {
     fn skip(
         &mut self,
         function: &Function,
-        annotation: &'static str,
+        annotation: Annotation,
         item: &str,
         reason: String,
         foreign: bool,
     ) {
         let function = function.name.clone();
+        let annotation = annotation.name;
         self.skipped.push(Skipped { function, annotation, item: item.into(), reason, foreign });
     }
 

@@ -43,7 +43,7 @@ fn function(name: &str, annotations: &[(&str, &str)]) -> Function {
 
 /// A map of functions with nothing but a `topic` annotation.
 fn map(functions: &[(&str, &str)]) -> TopicMap {
-    let catalog = functions.iter().map(|(name, topics)| function(name, &[(TOPIC, topics)]));
+    let catalog = functions.iter().map(|(name, topics)| function(name, &[(TOPIC.name, topics)]));
     TopicMap::build(&catalog.collect(), &rules())
 }
 
@@ -52,7 +52,7 @@ fn names(map: &TopicMap, topic: &str) -> Vec<String> {
 }
 
 fn only(annotations: &[(&str, &str)]) -> TopicMap {
-    let annotations = [&[(TOPIC, "orders")], annotations].concat();
+    let annotations = [&[(TOPIC.name, "orders")], annotations].concat();
     TopicMap::build(&[function("f.ns", &annotations)].into_iter().collect(), &rules())
 }
 
@@ -69,7 +69,7 @@ fn items_are_split_and_trimmed_and_empty_ones_dropped() {
 #[test]
 fn an_empty_delimiter_splits_nothing() {
     let rules = Rules { delimiter: String::new(), ..rules() };
-    let catalog = [function("a", &[(TOPIC, "x,y")])].into_iter().collect();
+    let catalog = [function("a", &[(TOPIC.name, "x,y")])].into_iter().collect();
     assert_eq!(names(&TopicMap::build(&catalog, &rules), "x,y"), ["a"]);
 }
 
@@ -119,8 +119,8 @@ fn a_function_without_a_usable_item_has_no_mapping() {
 fn annotations_change_what_is_done_for_one_function() {
     let map = only(&[
         ("com.openfaas.retry.attempts", "3"),
-        (DEAD_LETTER, "topic:orders-dead"),
-        (CONCURRENCY, " 4 "),
+        (DEAD_LETTER.name, "topic:orders-dead"),
+        (CONCURRENCY.name, " 4 "),
     ]);
     assert_eq!(map.skipped(), []);
     let mapping = map.mapping(&FunctionName::new("f.ns")).unwrap();
@@ -133,13 +133,13 @@ fn annotations_change_what_is_done_for_one_function() {
 fn an_annotation_that_cannot_be_read_is_skipped_and_told() {
     for (annotation, text) in [
         ("com.openfaas.retry.codes", "oops"),
-        (CONCURRENCY, "0"),
-        (CONCURRENCY, "many"),
-        (DEAD_LETTER, "queue:x"),
-        (DEAD_LETTER, "topic:"),
-        (DEAD_LETTER, "function:a/b"),
-        (DEAD_LETTER, "function:f.ns"),
-        (DEAD_LETTER, "function:f"),
+        (CONCURRENCY.name, "0"),
+        (CONCURRENCY.name, "many"),
+        (DEAD_LETTER.name, "queue:x"),
+        (DEAD_LETTER.name, "topic:"),
+        (DEAD_LETTER.name, "function:a/b"),
+        (DEAD_LETTER.name, "function:f.ns"),
+        (DEAD_LETTER.name, "function:f"),
     ] {
         let map = only(&[(annotation, text)]);
         let mapping = map.mapping(&FunctionName::new("f.ns")).unwrap();
@@ -153,7 +153,7 @@ fn an_annotation_that_cannot_be_read_is_skipped_and_told() {
 
 #[test]
 fn a_catalog_has_each_name_once_in_any_order() {
-    let (a, b) = (function("a", &[(TOPIC, "x")]), function("b", &[]));
+    let (a, b) = (function("a", &[(TOPIC.name, "x")]), function("b", &[]));
     let one: Catalog = [b.clone(), a.clone(), b.clone()].into_iter().collect();
     let other: Catalog = [a.clone(), b].into_iter().collect();
     assert_eq!(one, other);
@@ -184,7 +184,7 @@ fn ten_thousand_functions_are_mapped() {
         let topics = format!("topic-{n},shared-{},wild-{}-*", n % 100, n % 500);
         function(
             &format!("function-{n}.openfaas-fn"),
-            &[(TOPIC, &topics), ("schedule", "* * * * *")],
+            &[(TOPIC.name, &topics), ("schedule", "* * * * *")],
         )
     });
     let map = TopicMap::build(&functions.collect(), &rules());
@@ -224,10 +224,10 @@ proptest! {
 fn a_function_says_whether_it_is_called_through_the_queue() {
     let of = |map: &TopicMap| map.mapping(&FunctionName::new("f.ns")).unwrap().asynchronous;
     assert_eq!(of(&only(&[])), None);
-    assert_eq!(of(&only(&[(ASYNC, " true ")])), Some(true));
-    assert_eq!(of(&only(&[(ASYNC, "false")])), Some(false));
+    assert_eq!(of(&only(&[(ASYNC.name, " true ")])), Some(true));
+    assert_eq!(of(&only(&[(ASYNC.name, "false")])), Some(false));
     for text in ["", "True", "1", "yes"] {
-        let map = only(&[(ASYNC, text)]);
+        let map = only(&[(ASYNC.name, text)]);
         assert_eq!(of(&map), None, "{text}");
         assert_eq!(map.skipped()[0].reason, "it takes true or false", "{text}");
     }

@@ -23,7 +23,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use connector_core::annotations::Annotation;
 use connector_core::conditions::Subject;
+use connector_core::headers::{ALWAYS, OwnHeader};
 use connector_core::source::Letterbox;
 use connector_core::topics::Pattern;
 use connector_core::{
@@ -31,7 +33,6 @@ use connector_core::{
     lane::Unmatched,
 };
 use futures_util::future::BoxFuture;
-use http::HeaderName;
 use tracing::info;
 
 pub use self::config::Config;
@@ -48,9 +49,24 @@ use self::timetable::{Tick, Timetable};
 /// The other word for [`TOPIC`] that the upstream connector takes.
 const ALIAS: &str = "com.openfaas.cron";
 
-const X_CRON_SCHEDULE: HeaderName = HeaderName::from_static("x-cron-schedule");
-const X_CRON_SCHEDULED: HeaderName = HeaderName::from_static("x-cron-scheduled");
-const X_CRON_LATENESS: HeaderName = HeaderName::from_static("x-cron-lateness");
+const X_CRON_SCHEDULE: OwnHeader = OwnHeader::new(
+    "x-cron-schedule",
+    ALWAYS,
+    "The schedule, as the annotation has it.",
+    "*/5 * * * *",
+);
+const X_CRON_SCHEDULED: OwnHeader = OwnHeader::new(
+    "x-cron-scheduled",
+    ALWAYS,
+    "The instant it fired for, RFC 3339 in UTC.",
+    "2026-01-05T10:15:00Z",
+);
+const X_CRON_LATENESS: OwnHeader = OwnHeader::new(
+    "x-cron-lateness",
+    ALWAYS,
+    "Seconds between that instant and the hand-over.",
+    "0.002",
+);
 
 /// The source of ticks.
 pub struct Cron {
@@ -61,8 +77,10 @@ pub struct Cron {
 impl Source for Cron {
     const KIND: &'static str = "cron";
     const ATTRIBUTE_PREFIX: &'static str = "X-Cron-";
-    const OWN_HEADERS: &'static [&'static str] =
-        &["x-cron-schedule", "x-cron-scheduled", "x-cron-lateness"];
+    const ATTRIBUTES: Option<(&'static str, &'static str)> = None;
+    const ITEMS: &'static str = "An item of `topic` that asks for ticks is `cron-function`, or `com.openfaas.cron`. When \
+                                 they fall due, and how they are called, other annotations say:";
+    const ANNOTATIONS: &'static [Annotation] = &plan::ANNOTATIONS;
     const OWN_CONTENT_TYPE_FIRST: bool = true;
     const LETTER_SCHEME: Option<&'static str> = None;
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[
@@ -73,6 +91,10 @@ impl Source for Cron {
         ("print_response", "true"),
     ];
     type Config = Config;
+
+    fn own_headers() -> Vec<OwnHeader> {
+        vec![X_CRON_SCHEDULE, X_CRON_SCHEDULED, X_CRON_LATENESS]
+    }
 
     fn pattern(_: &Config, item: &str) -> Result<Pattern, String> {
         match item {
@@ -183,9 +205,9 @@ impl Lanes {
         let mut event = Event::new(id(tick), Arc::clone(&self.topic), plan.body.clone());
         event.content_type = plan.content_type.clone();
         event.headers = vec![
-            (X_CRON_SCHEDULE, Bytes::copy_from_slice(tick.schedule.as_bytes())),
-            (X_CRON_SCHEDULED, tick.instant.to_string().into()),
-            (X_CRON_LATENESS, format!("{:.3}", lateness.as_secs_f64()).into()),
+            (X_CRON_SCHEDULE.name, Bytes::copy_from_slice(tick.schedule.as_bytes())),
+            (X_CRON_SCHEDULED.name, tick.instant.to_string().into()),
+            (X_CRON_LATENESS.name, format!("{:.3}", lateness.as_secs_f64()).into()),
         ];
         event.occurred_at = Some(tick.instant.into());
         event.only = Some(tick.function.clone());

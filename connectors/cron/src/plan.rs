@@ -6,19 +6,50 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use connector_core::annotations::Annotation;
 
 use crate::schedule::Excerpt;
 
 /// The annotation that holds a function's schedule.
-pub const SCHEDULE: &str = "schedule";
+pub const SCHEDULE: Annotation = Annotation {
+    name: "schedule",
+    takes: "five fields, `@every 1h30m`, `@daily` and the like; several are separated by `;`",
+    default: "the function is not called, which is told",
+    help: "When the function is called. `TZ=Europe/Berlin` before the fields names the time zone.",
+};
 /// The annotation that says what happens when the previous tick's call still runs.
-pub const OVERLAP: &str = "connector.cron.overlap";
+pub const OVERLAP: Annotation = Annotation {
+    name: "connector.cron.overlap",
+    takes: "`allow`, `forbid` or `queue`",
+    default: "`allow`",
+    help: "What happens when the call of an earlier tick still runs: `allow` calls beside it, `forbid` misses the tick, \
+           `queue` calls after it. Three ticks wait at most.",
+};
 /// The annotation that says what becomes of ticks that were missed.
-pub const MISSED: &str = "connector.cron.missed";
+pub const MISSED: Annotation = Annotation {
+    name: "connector.cron.missed",
+    takes: "`skip` or `once`",
+    default: "`skip`",
+    help: "What becomes of ticks that could not be called in time: nothing, or one call for the last of them as soon as \
+           it is possible.",
+};
 /// The annotation that holds the body of the calls.
-pub const BODY: &str = "connector.cron.body";
+pub const BODY: Annotation = Annotation {
+    name: "connector.cron.body",
+    takes: "text, sent byte for byte",
+    default: "an empty body",
+    help: "The body of the calls.",
+};
 /// The annotation that holds the content type of the calls.
-pub const CONTENT_TYPE: &str = "connector.cron.content-type";
+pub const CONTENT_TYPE: Annotation = Annotation {
+    name: "connector.cron.content-type",
+    takes: "a content type",
+    default: "`content_type`",
+    help: "The content type of the calls.",
+};
+
+/// Everything that is read here.
+pub const ANNOTATIONS: [Annotation; 5] = [SCHEDULE, OVERLAP, MISSED, BODY, CONTENT_TYPE];
 
 /// How the ticks of one function are called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,13 +93,14 @@ impl Plan {
     #[must_use]
     pub fn read(annotations: &BTreeMap<String, String>) -> Self {
         let mut mistakes = Vec::new();
-        let mut word = |annotation: &str, words: [&str; 3]| {
-            let text = annotations.get(annotation)?.trim();
+        let mut word = |annotation: Annotation, words: [&str; 3]| {
+            let text = annotation.of(annotations)?.trim();
             let found = words.iter().position(|word| *word == text && !text.is_empty());
             if found.is_none() {
                 let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
                 mistakes.push(format!(
-                    "{annotation} takes {}; {} is ignored",
+                    "{} takes {}; {} is ignored",
+                    annotation.name,
                     words.join(", "),
                     Excerpt::from(text)
                 ));
@@ -84,8 +116,8 @@ impl Plan {
             Some(1) => Missed::Once,
             _ => Missed::Skip,
         };
-        let bytes = |annotation| {
-            annotations.get(annotation).map(|text| Bytes::copy_from_slice(text.as_bytes()))
+        let bytes = |annotation: Annotation| {
+            annotation.of(annotations).map(|text| Bytes::copy_from_slice(text.as_bytes()))
         };
         Self {
             overlap,
@@ -101,8 +133,8 @@ impl Plan {
 mod tests {
     use super::*;
 
-    fn plan(annotations: &[(&str, &str)]) -> Plan {
-        let pairs = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    fn plan(annotations: &[(Annotation, &str)]) -> Plan {
+        let pairs = annotations.iter().map(|(k, v)| (k.name.to_owned(), (*v).to_owned()));
         Plan::read(&pairs.collect())
     }
 

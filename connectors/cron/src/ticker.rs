@@ -226,7 +226,7 @@ impl<O: Outlet> Ticker<O> {
         }
         self.plans = plans;
         let wanted = functions.iter().map(|mapping| {
-            (&mapping.function, mapping.annotations.get(SCHEDULE).map_or("", String::as_str))
+            (&mapping.function, SCHEDULE.of(&mapping.annotations).unwrap_or_default())
         });
         for change in self.timetable.apply(wanted, self.clock.now()) {
             self.changed(change);

@@ -104,7 +104,7 @@ impl Topic {
         let added = notes.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.name)
             .headers(raw::owned_headers(own.chain(added)));
-        if !event.headers.iter().any(|(name, _)| *name == TOMBSTONE) {
+        if !event.headers.iter().any(|(name, _)| *name == TOMBSTONE.name) {
             record = record.payload(&event.payload);
         }
         if let Some(key) = &event.key {

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use connector_core::Intake;
+use connector_core::headers::OwnHeader;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -41,12 +42,19 @@ pub struct Kafka(session::Session);
 impl Source for Kafka {
     const KIND: &'static str = "kafka";
     const ATTRIBUTE_PREFIX: &'static str = "X-Kafka-";
-    const OWN_HEADERS: &'static [&'static str] = record::OWN_HEADERS;
+    const ATTRIBUTES: Option<(&'static str, &'static str)> =
+        Some(("the record has a header of that name", "eu-west"));
+    const ITEMS: &'static str = "An item of `topic` is the name of a Kafka topic, `orders`, or a regular expression that \
+                                 begins with `^`: `^orders\\..*`.";
     const LETTER_SCHEME: Option<&'static str> = Some("topic");
     const DEFAULTS: &'static [(&'static str, &'static str)] =
         &[("upstream_timeout", "2m"), ("content_type", "text/plain"), ("print_response", "true")];
 
     type Config = KafkaConfig;
+
+    fn own_headers() -> Vec<OwnHeader> {
+        record::own_headers()
+    }
 
     fn pattern(_: &KafkaConfig, item: &str) -> Result<Pattern, String> {
         subscription::pattern(item)

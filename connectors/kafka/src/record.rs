@@ -9,25 +9,44 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use connector_core::headers::{ALWAYS, OwnHeader};
 use connector_core::{Attribute, Event, EventId, OrderKey};
-use http::HeaderName;
 use rdkafka::message::{BorrowedMessage, Message as _};
 
 use crate::config::Ordering;
 use crate::progress::Place;
 use crate::raw;
 
-const PARTITION: HeaderName = HeaderName::from_static("x-kafka-partition");
-const OFFSET: HeaderName = HeaderName::from_static("x-kafka-offset");
-const KEY: HeaderName = HeaderName::from_static("x-kafka-key");
-const TIMESTAMP: HeaderName = HeaderName::from_static("x-kafka-timestamp");
+const PARTITION: OwnHeader =
+    OwnHeader::new("x-kafka-partition", ALWAYS, "The partition that the record is in.", "3");
+const OFFSET: OwnHeader =
+    OwnHeader::new("x-kafka-offset", ALWAYS, "The record's offset in it.", "1207");
+const KEY: OwnHeader = OwnHeader::new(
+    "x-kafka-key",
+    "the record has a key",
+    "The key. One that no header can carry is base64, with `X-Kafka-Key-Enc: b64` beside it.",
+    "user-17",
+);
+const TIMESTAMP: OwnHeader = OwnHeader::new(
+    "x-kafka-timestamp",
+    "the record has a timestamp",
+    "Milliseconds since 1970.",
+    "1700000000123",
+);
 
 /// Tells a record without a value (a tombstone) from one whose value is empty: as the body of a
 /// request the two look the same.
-pub(crate) const TOMBSTONE: HeaderName = HeaderName::from_static("x-kafka-tombstone");
+pub(crate) const TOMBSTONE: OwnHeader = OwnHeader::new(
+    "x-kafka-tombstone",
+    "the record has no value, which is not the same as an empty one",
+    "`true`.",
+    "true",
+);
 
-/// Those of the above that a record may lack: none of its own headers poses as one of them.
-pub(crate) const OWN_HEADERS: &[&str] = &["x-kafka-key", "x-kafka-timestamp", "x-kafka-tombstone"];
+/// What functions are told about a record beside its own headers.
+pub(crate) fn own_headers() -> Vec<OwnHeader> {
+    vec![PARTITION, OFFSET, KEY, TIMESTAMP, TOMBSTONE]
+}
 
 /// The most that an event tells of its record in text, beside the topic: `kafka:`, partition, offset
 /// and timestamp.
@@ -98,12 +117,12 @@ impl Record {
         let bytes = Bytes::from(bytes);
         let key = key_at.map(|at| bytes.slice(at));
         let mut headers = Vec::with_capacity(4 + usize::from(value.is_none()));
-        headers.push((PARTITION, bytes.slice(partition_at)));
-        headers.push((OFFSET, bytes.slice(offset_at)));
-        headers.extend(key.clone().map(|key| (KEY, key)));
-        headers.extend(timestamp_at.map(|at| (TIMESTAMP, bytes.slice(at))));
+        headers.push((PARTITION.name, bytes.slice(partition_at)));
+        headers.push((OFFSET.name, bytes.slice(offset_at)));
+        headers.extend(key.clone().map(|key| (KEY.name, key)));
+        headers.extend(timestamp_at.map(|at| (TIMESTAMP.name, bytes.slice(at))));
         if value.is_none() {
-            headers.push((TOMBSTONE, Bytes::from_static(b"true")));
+            headers.push((TOMBSTONE.name, Bytes::from_static(b"true")));
         }
 
         let id = EventId::shared(bytes.slice(id_at));
@@ -161,11 +180,11 @@ mod tests {
         assert_eq!(event.key.as_deref(), Some(b"\xff\x00".as_slice()));
         assert_eq!(event.attributes.len(), 1);
         let value = |name| event.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_ref());
-        assert_eq!(value(PARTITION), Some(b"3".as_slice()));
-        assert_eq!(value(OFFSET), Some(b"1207".as_slice()));
-        assert_eq!(value(KEY), Some(b"\xff\x00".as_slice()));
-        assert_eq!(value(TIMESTAMP), Some(b"1700000000123".as_slice()));
-        assert_eq!(value(TOMBSTONE), None);
+        assert_eq!(value(PARTITION.name), Some(b"3".as_slice()));
+        assert_eq!(value(OFFSET.name), Some(b"1207".as_slice()));
+        assert_eq!(value(KEY.name), Some(b"\xff\x00".as_slice()));
+        assert_eq!(value(TIMESTAMP.name), Some(b"1700000000123".as_slice()));
+        assert_eq!(value(TOMBSTONE.name), None);
     }
 
     #[test]
@@ -175,7 +194,7 @@ mod tests {
         let says = |record: Record| {
             let event = record.into_event(&"orders".into(), 3, Ordering::None);
             assert!(event.payload.is_empty());
-            event.headers.iter().any(|(name, _)| *name == TOMBSTONE)
+            event.headers.iter().any(|(name, _)| *name == TOMBSTONE.name)
         };
         assert!(says(tombstone));
         assert!(!says(empty));

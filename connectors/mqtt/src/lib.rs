@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use connector_core::Intake;
+use connector_core::headers::OwnHeader;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -35,6 +36,10 @@ pub struct Mqtt(sessions::Sessions);
 impl Source for Mqtt {
     const KIND: &'static str = "mqtt";
     const ATTRIBUTE_PREFIX: &'static str = "X-Mqtt-User-";
+    const ATTRIBUTES: Option<(&'static str, &'static str)> =
+        Some(("the message has a user property of that name (MQTT 5)", "eu-west"));
+    const ITEMS: &'static str = "An item of `topic` is a topic, `sensors/1/temp`, or a topic filter: `sensors/+/temp` \
+                                 (one level), `sensors/#` (all below).";
     const LETTER_SCHEME: Option<&'static str> = Some("topic");
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[
         ("rebuild_interval", "1s"),
@@ -45,6 +50,10 @@ impl Source for Mqtt {
     ];
 
     type Config = MqttConfig;
+
+    fn own_headers() -> Vec<OwnHeader> {
+        message::own_headers()
+    }
 
     fn pattern(_: &MqttConfig, item: &str) -> Result<Pattern, String> {
         filter::annotation(item).map(|filter| filter.pattern())

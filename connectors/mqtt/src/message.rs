@@ -4,18 +4,54 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use connector_core::event::{Among, Attribute, Event, EventId, OrderKey};
-use http::HeaderName;
+use connector_core::headers::{ALWAYS, OwnHeader};
 
 use crate::client::{PublishProperties, Received};
 use crate::filter;
 
-const X_MQTT_QOS: HeaderName = HeaderName::from_static("x-mqtt-qos");
-const X_MQTT_RETAIN: HeaderName = HeaderName::from_static("x-mqtt-retain");
-const X_MQTT_DUP: HeaderName = HeaderName::from_static("x-mqtt-dup");
-const X_MQTT_PAYLOAD_FORMAT: HeaderName = HeaderName::from_static("x-mqtt-payload-format");
-const X_MQTT_MESSAGE_EXPIRY: HeaderName = HeaderName::from_static("x-mqtt-message-expiry");
-const X_MQTT_RESPONSE_TOPIC: HeaderName = HeaderName::from_static("x-mqtt-response-topic");
-const X_MQTT_CORRELATION_DATA: HeaderName = HeaderName::from_static("x-mqtt-correlation-data");
+const QOS: OwnHeader =
+    OwnHeader::new("x-mqtt-qos", ALWAYS, "The quality of service that this delivery has.", "1");
+const RETAIN: OwnHeader = OwnHeader::new(
+    "x-mqtt-retain",
+    ALWAYS,
+    "Whether the broker had kept the message for whoever subscribes.",
+    "false",
+);
+const DUP: OwnHeader = OwnHeader::new(
+    "x-mqtt-dup",
+    ALWAYS,
+    "Whether the broker says that it may have delivered the message before.",
+    "false",
+);
+const PAYLOAD_FORMAT: OwnHeader = OwnHeader::new(
+    "x-mqtt-payload-format",
+    "the message says it (MQTT 5)",
+    "1: the payload is UTF-8 text. 0: it is bytes.",
+    "1",
+);
+const MESSAGE_EXPIRY: OwnHeader = OwnHeader::new(
+    "x-mqtt-message-expiry",
+    "the message expires (MQTT 5)",
+    "How many seconds were left when the broker delivered it.",
+    "60",
+);
+const RESPONSE_TOPIC: OwnHeader = OwnHeader::new(
+    "x-mqtt-response-topic",
+    "the message is a question (MQTT 5)",
+    "Where its answer is published.",
+    "answers/17",
+);
+const CORRELATION_DATA: OwnHeader = OwnHeader::new(
+    "x-mqtt-correlation-data",
+    "the message has such data (MQTT 5)",
+    "What its publisher knows the answer by.",
+    "question-17",
+);
+
+/// What functions are told about a delivery beside the message's user properties.
+pub(crate) fn own_headers() -> Vec<OwnHeader> {
+    vec![QOS, RETAIN, DUP, PAYLOAD_FORMAT, MESSAGE_EXPIRY, RESPONSE_TOPIC, CORRELATION_DATA]
+}
 
 /// A payload up to this size is copied: it is a slice of the connection's read buffer, which a
 /// small one would keep from being used again.
@@ -55,9 +91,9 @@ impl Reading {
             _ => b"2",
         };
         event.headers = vec![
-            (X_MQTT_QOS, Bytes::from_static(qos)),
-            (X_MQTT_RETAIN, truth(message.retain)),
-            (X_MQTT_DUP, truth(message.dup)),
+            (QOS.name, Bytes::from_static(qos)),
+            (RETAIN.name, truth(message.retain)),
+            (DUP.name, truth(message.dup)),
         ];
         let reply_to = message.properties.and_then(|properties| add(&mut event, properties));
         event.wants_reply = reply_to.is_some();
@@ -80,16 +116,16 @@ fn add(event: &mut Event, properties: PublishProperties) -> Option<ReplyTo> {
     } = properties;
     event.content_type = content_type.map(Bytes::from);
     if let Some(format) = payload_format_indicator {
-        event.headers.push((X_MQTT_PAYLOAD_FORMAT, format.to_string().into()));
+        event.headers.push((PAYLOAD_FORMAT.name, format.to_string().into()));
     }
     if let Some(seconds) = message_expiry_interval {
-        event.headers.push((X_MQTT_MESSAGE_EXPIRY, seconds.to_string().into()));
+        event.headers.push((MESSAGE_EXPIRY.name, seconds.to_string().into()));
     }
     if let Some(topic) = &response_topic {
-        event.headers.push((X_MQTT_RESPONSE_TOPIC, Bytes::copy_from_slice(topic.as_bytes())));
+        event.headers.push((RESPONSE_TOPIC.name, Bytes::copy_from_slice(topic.as_bytes())));
     }
     if let Some(data) = &correlation_data {
-        event.headers.push((X_MQTT_CORRELATION_DATA, data.clone()));
+        event.headers.push((CORRELATION_DATA.name, data.clone()));
     }
     event.attributes = user_properties
         .into_iter()

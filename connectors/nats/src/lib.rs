@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use connector_core::Intake;
+use connector_core::headers::OwnHeader;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -43,7 +44,10 @@ enum Kind {
 impl Source for Nats {
     const KIND: &'static str = "nats";
     const ATTRIBUTE_PREFIX: &'static str = "X-Nats-";
-    const OWN_HEADERS: &'static [&'static str] = message::OWN;
+    const ATTRIBUTES: Option<(&'static str, &'static str)> =
+        Some(("the message has a header of that name", "eu-west"));
+    const ITEMS: &'static str = "An item of `topic` is a subject, `orders.new`, or a pattern of subjects: `orders.*` (one \
+                                 token), `orders.>` (one or more).";
     const QUIET: &'static [&'static str] = &["async_nats"];
     const LETTER_SCHEME: Option<&'static str> = Some("subject");
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[
@@ -53,6 +57,10 @@ impl Source for Nats {
     ];
 
     type Config = NatsConfig;
+
+    fn own_headers() -> Vec<OwnHeader> {
+        message::own_headers()
+    }
 
     fn pattern(_: &NatsConfig, item: &str) -> Result<Pattern, String> {
         subject::Filter::parse(item).map(subject::Filter::pattern)

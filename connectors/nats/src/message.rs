@@ -5,19 +5,29 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
+use connector_core::headers::OwnHeader;
 use connector_core::{Attribute, Event, EventId};
-use http::HeaderName;
 
 use crate::stored::Stored;
 
-/// The stream that keeps the message.
-pub(crate) const STREAM: HeaderName = HeaderName::from_static("x-nats-stream");
-/// Its number in the stream.
-pub(crate) const SEQUENCE: HeaderName = HeaderName::from_static("x-nats-sequence");
-/// How often the consumer has delivered it, this time included.
-pub(crate) const DELIVERED: HeaderName = HeaderName::from_static("x-nats-delivered");
-/// The names above, which no header of a message may take.
-pub(crate) const OWN: &[&str] = &["x-nats-stream", "x-nats-sequence", "x-nats-delivered"];
+const STREAM: OwnHeader =
+    OwnHeader::new("x-nats-stream", KEPT, "The stream that keeps the message.", "ORDERS");
+const SEQUENCE: OwnHeader =
+    OwnHeader::new("x-nats-sequence", KEPT, "Its number in the stream.", "1207");
+const DELIVERED: OwnHeader = OwnHeader::new(
+    "x-nats-delivered",
+    KEPT,
+    "How often the consumer has delivered it, this time included.",
+    "1",
+);
+
+/// Which messages have the headers above.
+const KEPT: &str = "the message comes from JetStream";
+
+/// What functions are told about a delivery beside the message's own headers.
+pub(crate) fn own_headers() -> Vec<OwnHeader> {
+    vec![STREAM, SEQUENCE, DELIVERED]
+}
 
 /// Payloads up to this many bytes are copied: a slice would keep the connection's whole read
 /// buffer in memory for as long as the event lives.
@@ -65,9 +75,9 @@ fn at(position: &Position, subject: &str, payload: Bytes, headers: Headers) -> E
     event.delivery_count = Some(position.delivered);
     let number = |number: u64| Bytes::from(number.to_string());
     event.headers = vec![
-        (STREAM, Bytes::copy_from_slice(position.stream.as_bytes())),
-        (SEQUENCE, number(position.sequence)),
-        (DELIVERED, number(position.delivered.into())),
+        (STREAM.name, Bytes::copy_from_slice(position.stream.as_bytes())),
+        (SEQUENCE.name, number(position.sequence)),
+        (DELIVERED.name, number(position.delivered.into())),
     ];
     event
 }
@@ -151,7 +161,7 @@ mod tests {
         assert_eq!(&*event.topic, "orders.eu");
         assert_eq!(&event.payload[..], b"\0\xff");
         let named: Vec<_> = event.headers.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(named, OWN);
+        assert_eq!(named, own_headers().iter().map(|own| own.name.as_str()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use connector_core::Intake;
+use connector_core::headers::OwnHeader;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -35,7 +36,10 @@ pub struct Sqs(session::Session);
 impl Source for Sqs {
     const KIND: &'static str = "sqs";
     const ATTRIBUTE_PREFIX: &'static str = "X-SQS-";
-    const OWN_HEADERS: &'static [&'static str] = &message::OWN_HEADERS;
+    const ATTRIBUTES: Option<(&'static str, &'static str)> =
+        Some(("the message has an attribute of that name", "eu-west"));
+    const ITEMS: &'static str = "An item of `topic` is a queue's name, `orders`, its URL, or its ARN. With \
+                                 `topic_attribute` it may be any text that messages name as their topic.";
     const QUIET: &'static [&'static str] =
         &["aws_config", "aws_runtime", "aws_sdk_sqs", "aws_sdk_sts", "aws_smithy_runtime"];
     const LETTER_SCHEME: Option<&'static str> = Some("queue");
@@ -43,6 +47,10 @@ impl Source for Sqs {
         &[("upstream_timeout", "30s"), ("content_type", "text/plain")];
 
     type Config = SqsConfig;
+
+    fn own_headers() -> Vec<OwnHeader> {
+        message::own_headers()
+    }
 
     fn pattern(config: &SqsConfig, item: &str) -> Result<Pattern, String> {
         match item.parse::<queue::QueueRef>() {

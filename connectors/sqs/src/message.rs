@@ -6,18 +6,40 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_sqs::types::{Message, MessageAttributeValue, MessageSystemAttributeName};
 use bytes::Bytes;
+use connector_core::headers::{ALWAYS, OwnHeader};
 use connector_core::{Attribute, Event, EventId, OrderKey};
-use http::HeaderName;
 
 use crate::queue::QueueRef;
 
-const MESSAGE_ID: &str = "x-sqs-message-id";
-const QUEUE_URL: &str = "x-sqs-queue-url";
-const RECEIVE_COUNT: &str = "x-sqs-receive-count";
-const GROUP: &str = "x-sqs-group";
+const MESSAGE_ID: OwnHeader = OwnHeader::new(
+    "x-sqs-message-id",
+    ALWAYS,
+    "The message's id, which it keeps however often it is received.",
+    "5fea7756-0ea4-451a-a703-a558b933e274",
+);
+const QUEUE_URL: OwnHeader = OwnHeader::new(
+    "x-sqs-queue-url",
+    ALWAYS,
+    "The queue it was received from.",
+    "https://sqs.eu-west-1.amazonaws.com/123456789012/orders",
+);
+const RECEIVE_COUNT: OwnHeader = OwnHeader::new(
+    "x-sqs-receive-count",
+    ALWAYS,
+    "How often SQS has handed it out, this time included.",
+    "1",
+);
+const GROUP: OwnHeader = OwnHeader::new(
+    "x-sqs-group",
+    "the message has a group, as on a FIFO queue",
+    "The message group.",
+    "customer-17",
+);
 
-/// What functions are told about a delivery; no attribute of a message poses as one of these.
-pub(crate) const OWN_HEADERS: [&str; 4] = [MESSAGE_ID, QUEUE_URL, RECEIVE_COUNT, GROUP];
+/// What functions are told about a delivery beside the message's own attributes.
+pub(crate) fn own_headers() -> Vec<OwnHeader> {
+    vec![MESSAGE_ID, QUEUE_URL, RECEIVE_COUNT, GROUP]
+}
 
 /// The types of those attributes of a message that are not plain `String`s, by name.
 pub(crate) type DataTypes = HashMap<String, String>;
@@ -52,11 +74,11 @@ impl Origin {
             Event::new(EventId::new(format!("sqs:{id}")), Arc::clone(&self.topic), body);
         let mut system = message.attributes.unwrap_or_default();
 
-        event.headers.push((name(MESSAGE_ID), Bytes::from(id.clone())));
-        event.headers.push((name(QUEUE_URL), Bytes::copy_from_slice(self.url.as_bytes())));
+        event.headers.push((MESSAGE_ID.name, Bytes::from(id.clone())));
+        event.headers.push((QUEUE_URL.name, Bytes::copy_from_slice(self.url.as_bytes())));
         if let Some(count) = system.remove(&MessageSystemAttributeName::ApproximateReceiveCount) {
             event.delivery_count = count.parse().ok();
-            event.headers.push((name(RECEIVE_COUNT), Bytes::from(count)));
+            event.headers.push((RECEIVE_COUNT.name, Bytes::from(count)));
         }
         if let Some(group) = system.remove(&MessageSystemAttributeName::MessageGroupId) {
             // Standard queues may have groups too, but promise them no order.
@@ -64,7 +86,7 @@ impl Origin {
                 event.order_key = Some(OrderKey::with(&self.url, None, Some(group.as_bytes())));
             }
             let group = Bytes::from(group);
-            event.headers.push((name(GROUP), group.clone()));
+            event.headers.push((GROUP.name, group.clone()));
             event.key = Some(group);
         }
         let sent = system.remove(&MessageSystemAttributeName::SentTimestamp);
@@ -115,10 +137,6 @@ fn attributes(
         event.attributes.push(Attribute { name: Bytes::from(name), value });
     }
     Some(types).filter(|types| !types.is_empty())
-}
-
-fn name(name: &'static str) -> HeaderName {
-    HeaderName::from_static(name)
 }
 
 #[cfg(test)]

@@ -255,6 +255,7 @@ macro_rules! conformance {
         $crate::conformance!(@cases $stage,
             delivery::delivered_once: Nothing,
             delivery::payloads_are_unchanged: Nothing,
+            delivery::every_header_is_in_the_reference: Nothing,
             delivery::idle_lanes_do_not_hold_up_a_busy_one: Nothing,
             failure::a_transient_failure_is_retried: Nothing,
             failure::exhausted_is_stored: DeadLetters,

@@ -69,6 +69,8 @@ impl SourceConfig for NoSettings {
 impl Source for ByHand {
     const KIND: &'static str = "test";
     const ATTRIBUTE_PREFIX: &'static str = "X-Test-";
+    const ATTRIBUTES: Option<(&'static str, &'static str)> = None;
+    const ITEMS: &'static str = "";
     const LETTER_SCHEME: Option<&'static str> = Some("topic");
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[("upstream_timeout", "1m")];
     type Config = NoSettings;

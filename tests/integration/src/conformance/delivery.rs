@@ -1,6 +1,6 @@
 //! Events reach their function once, as they are, from however many lanes.
 
-use dev_gateway::Function;
+use dev_gateway::{Fault, Function};
 
 use super::{FUNCTION, Message, Play, Setup, Stage};
 
@@ -53,6 +53,48 @@ pub async fn payloads_are_unchanged<S: Stage>() {
     called.sort_unstable();
     published.sort_unstable();
     assert_eq!(called, published);
+    connector.end().await;
+}
+
+/// Headers of any request, and those that the gateway adds.
+const NOT_OURS: [&str; 7] = [
+    "host",
+    "accept",
+    "content-length",
+    "x-call-id",
+    "x-start-time",
+    "x-forwarded-for",
+    "x-forwarded-host",
+];
+
+/// What a function is called with, and the function for dead letters, stands in the reference that
+/// the binary prints of its headers.
+pub async fn every_header_is_in_the_reference<S: Stage>() {
+    const UNDERTAKER: &str = "undertaker";
+    let play = Play::<S>::new(Setup::default()).await;
+    play.gateway.deploy(Function::named(UNDERTAKER));
+    play.gateway.fault(FUNCTION, Fault::status(400).body("no"));
+    let launch = play.launch().set("dead_letter", format!("function:{UNDERTAKER}"));
+    let reference = launch.clone().argument("-header-reference").run().await.stdout();
+    let rows = reference.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let known: Vec<String> = rows.map(str::to_ascii_lowercase).collect();
+
+    let connector = launch.ready().await;
+    // The key is one that needs a companion where it is sent.
+    play.stage.publish(&[Message::new("\u{e9}", "one")]).await;
+    let ledger = play.gateway.ledger();
+    ledger.wait_for("the letter", |calls| calls.of(UNDERTAKER).next().is_some()).await;
+    ledger.with(|calls| {
+        let headers = calls.iter().flat_map(|call| call.headers.iter().map(|(name, _)| name));
+        for name in headers.filter(|name| !NOT_OURS.contains(name)) {
+            let is_known = known.iter().any(|known| known == name.trim_end_matches("-enc"));
+            assert!(is_known, "{name} is not in the reference:\n{reference}");
+        }
+        let letter = calls.of(UNDERTAKER).next().expect("it was waited for");
+        for note in known.iter().filter(|known| known.starts_with("x-dead-letter-")) {
+            assert!(letter.header(note).is_some(), "{note} is not sent");
+        }
+    });
     connector.end().await;
 }
 

@@ -32,6 +32,49 @@ async fn golden_help() {
 }
 
 #[tokio::test]
+async fn golden_headers() {
+    let text = "# Headers\n\n\
+        What functions are called with. Generated from the connectors: `make bless` writes it anew.\n\n\
+        Names are shown as Go's server shows them; HTTP gives them no case. \
+        A value that no header can carry is sent in base64, with `<header>-Enc: b64` beside it. \
+        A message's own header never replaces one of the connector's: it is moved to `<prefix>Header-<name>`. \
+        A name that no header can have becomes `<prefix>Hex-<the name's bytes in hexadecimal>`, \
+        and an absent value is empty, with `<header>-Null: true` beside it.\n";
+    golden("docs/headers.md", &collected(text, "-header-reference").await);
+}
+
+#[tokio::test]
+async fn golden_annotations() {
+    let text = "# Annotations\n\n\
+        What connectors read of a function's annotations. Generated from the connectors: `make bless` writes it anew.\n\n\
+        An annotation that cannot be read is passed over: it is logged, and shown on the [status page](status.md) with \
+        the reason.\n";
+    golden("docs/annotations.md", &collected(text, "-annotation-reference").await);
+}
+
+/// The sections of a page of every connector; those that all of them have, once.
+async fn collected(head: &str, argument: &str) -> String {
+    let mut text = head.to_owned();
+    for kind in kinds() {
+        let page = page(&kind, argument).await;
+        let sections = page.split("## ").filter(|section| !section.is_empty());
+        for section in sections.map(|section| format!("\n## {}\n", section.trim_end())) {
+            if !text.contains(&section) {
+                text += &section;
+            }
+        }
+    }
+    text
+}
+
+#[tokio::test]
+async fn golden_schema() {
+    for kind in kinds() {
+        golden(&format!("docs/schema/{kind}-connector.json"), &page(&kind, "-schema").await);
+    }
+}
+
+#[tokio::test]
 async fn golden_configuration() {
     let mut text = "# Configuration\n\n\
         Generated from the connectors: `make bless` writes it anew.\n\n\

@@ -1,11 +1,13 @@
 //! The status page in a browser, while things happen: from the page alone a newcomer finds why a
 //! function is not called.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use dev_gateway::{Config, DevGateway, Fault, Function};
 use integration::browser::Browser;
 use integration::mosquitto::Mosquitto;
-use integration::{Connector, Launch, unique};
-use serde_json::json;
+use integration::{Connector, Launch, unique, until};
+use serde_json::{Value, json};
 
 use super::kafka::scene::Scene;
 
@@ -80,16 +82,20 @@ async fn it_tells_why_a_function_is_not_called() {
     why(&browser, "typo", "typo.openfaas-fn is deployed, but has no annotation topic").await;
     why(&browser, "strange", "\"a/#/b\" is not used").await;
     why(&browser, "nobody", "The gateway lists no function nobody").await;
+    // A name on the page asks as well.
+    browser.run("document.querySelector('#unmapped button').click()", json!([])).await;
+    browser.sees("answer", "strange.openfaas-fn is deployed, and no topic of its").await;
     why(&browser, "silent", "No event of its topics has come in").await;
 
     stage.publish("failing");
-    why(&browser, "failing", "wait for their next attempt; last: status 500: no more paper").await;
+    why(&browser, "failing", "1 event waits for its next attempt; last: status 500: no more paper")
+        .await;
     browser.sees("wrong", "failing.openfaas-fn").await;
     stage.publish("held");
     why(&browser, "held", "Events of held are held for it").await;
     browser.sees("state", "not ready").await;
     stage.publish("refusing");
-    why(&browser, "refusing", "1 events of it became dead letters; last: status 422").await;
+    why(&browser, "refusing", "1 event of it became a dead letter; last: status 422").await;
 
     gateway.stop().await;
     why(&browser, "failing", "The gateway is not well").await;
@@ -99,6 +105,102 @@ async fn it_tells_why_a_function_is_not_called() {
     stage.broker.up();
     browser.close().await;
     connector.kill().await;
+}
+
+#[tokio::test]
+async fn it_tells_of_a_topic_that_the_settings_leave_out() {
+    let stage = Stage::set().await;
+    stage.gateway.deploy(of_its_own_topic("left-out"));
+    let connector = stage.connector().set("topics", "ordered").ready().await;
+    let browser = page(&connector).await;
+    why(
+        &browser,
+        "left-out",
+        "The setting topics names what is consumed, and left-out is not in it",
+    )
+    .await;
+    browser.sees("topics-table", "left-out is not in it").await;
+    browser.close().await;
+    connector.end().await;
+}
+
+/// The page looks once a second: what `/status` tells is on it two looks later at most.
+#[tokio::test]
+async fn a_fault_is_seen_within_two_looks() {
+    let stage = Stage::set().await;
+    let gateway = &stage.gateway;
+    gateway.deploy(of_its_own_topic("failing"));
+    gateway.deploy(of_its_own_topic("held").annotation("connector.dead-letter", "hold"));
+    gateway.fault("failing", Fault::status(500));
+    gateway.fault("held", Fault::status(400));
+    let connector = stage.connector().ready().await;
+    let browser = page(&connector).await;
+    browser.sees("state", "ready").await;
+
+    let look = Look { browser: &browser, connector: &connector };
+    let began = look.awaits("strange.openfaas-fn").await;
+    gateway.deploy(Function::named("strange").topic("a/#/b"));
+    look.sees("a wrong annotation", began, |status| !list(status, "skipped").is_empty()).await;
+    let began = look.awaits("waits for its next attempt").await;
+    stage.publish("failing");
+    let retries = |it: &Value| it["retrying"] == 1;
+    look.sees("a retry", began, |status| list(status, "functions").iter().any(retries)).await;
+    let began = look.awaits("held.openfaas-fn is held").await;
+    stage.publish("held");
+    look.sees("a hold", began, |status| !list(status, "held").is_empty()).await;
+    let began = look.awaits("broker").await;
+    stage.broker.down();
+    look.sees("a broker that is down", began, |status| is_unwell(status, "broker")).await;
+    let began = look.awaits("gateway").await;
+    gateway.stop().await;
+    look.sees("a gateway that is down", began, |status| is_unwell(status, "gateway")).await;
+    browser.close().await;
+    connector.kill().await;
+}
+
+fn list<'a>(status: &'a Value, name: &str) -> &'a [Value] {
+    status[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn is_unwell(status: &Value, subject: &str) -> bool {
+    let unwell = |it: &Value| it["subject"] == subject && it["state"] == "unwell";
+    list(status, "conditions").iter().any(unwell)
+}
+
+/// Somebody who looks at what is not well.
+struct Look<'a> {
+    browser: &'a Browser,
+    connector: &'a Connector,
+}
+
+impl Look<'_> {
+    /// Has the page itself note when it first shows `part`, and gives the time.
+    async fn awaits(&self, part: &str) -> SystemTime {
+        let script = "window.shown = null;
+            window.observer?.disconnect();
+            const shows = () => at('wrong').innerText.includes(arguments[0]);
+            const note = () => { if (!window.shown && shows()) window.shown = { turn, at: Date.now() }; };
+            window.observer = new MutationObserver(note);
+            window.observer.observe(at('wrong'), { childList: true, subtree: true, characterData: true });
+            return shows()";
+        let shows = self.browser.run(script, json!([part])).await;
+        assert_eq!(shows, false, "{part} is on the page before it can be");
+        SystemTime::now()
+    }
+
+    /// Waits until `/status` knows of the fault that was brought about at `began`, and the page
+    /// shows it.
+    #[expect(clippy::print_stdout, reason = "how long it took is for who reads the test's output")]
+    async fn sees(&self, fault: &str, began: SystemTime, knows: impl FnMut(&Value) -> bool) {
+        until(fault, async || self.connector.status().await, knows).await;
+        let looks = self.browser.run("return turn", json!([])).await.as_u64().expect("a number");
+        let look = async || self.browser.run("return window.shown", json!([])).await;
+        let shown = until(fault, look, |shown| !shown.is_null()).await;
+        let at = UNIX_EPOCH + Duration::from_millis(shown["at"].as_u64().expect("a time"));
+        println!("{fault}: on the page {:?} later", at.duration_since(began).unwrap_or_default());
+        let turn = shown["turn"].as_u64().expect("a number");
+        assert!(turn <= looks + 2, "{fault}: known at look {looks}, shown at look {turn}");
+    }
 }
 
 #[tokio::test]
