@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 export CARGO_TERM_COLOR ?= auto
 
 CONNECTORS := $(notdir $(wildcard connectors/*))
+IMAGES := $(CONNECTORS:%=%-connector) kafka-connector-msk
 SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh tests/*.sh tests/brokers/*.sh tests/bench/*.sh)
 
 # Development builds link the system's OpenSSL where its headers are installed: building our own takes two minutes.
@@ -40,7 +41,7 @@ release: need ## Build the connectors as they are shipped, one by one, into targ
 
 .PHONY: images
 images: need ## Build the container images of all connectors, for this machine's architecture
-	deploy/images.sh build $(CONNECTORS:%=%-connector)
+	deploy/images.sh build $(IMAGES)
 
 .PHONY: quickstart-images
 quickstart-images: need ## Build the images that deploy/compose/quickstart.yaml needs beside its broker's
@@ -48,7 +49,7 @@ quickstart-images: need ## Build the images that deploy/compose/quickstart.yaml 
 
 .PHONY: images-tar
 images-tar: images ## Write the images to files, for hosts without a registry
-	deploy/images.sh save $(CONNECTORS:%=%-connector)
+	deploy/images.sh save $(IMAGES)
 
 .PHONY: image-check
 image-check: images ## Run the images as they are meant to be run, on real brokers, and measure them
@@ -58,6 +59,7 @@ image-check: images ## Run the images as they are meant to be run, on real broke
 check: need $(DENY) ## Check format, lints, dependencies, scripts, and that generated files are current
 	cargo fmt --all --check
 	$(DEV) cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(DEV) cargo clippy --locked -p kafka-connector --no-default-features -- -D warnings
 	$(DENY) --all-features --locked check --hide-inclusion-graph bans licenses sources
 	@# Not linted: the hundred crates it brings are built only for who wants to see the demonstration.
 	cargo fmt --manifest-path demo/broker/Cargo.toml --check

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Container images, built on this machine for its own architecture.
 #
-#   deploy/images.sh stage PACKAGE...   compile static binaries and lay out the images' files in target/images
-#   deploy/images.sh build PACKAGE...   that, and make the images
-#   deploy/images.sh save PACKAGE...    write images that were built to target/images, for hosts without a registry
+#   deploy/images.sh stage IMAGE...   compile static binaries and lay out the images' files in target/images
+#   deploy/images.sh build IMAGE...   that, and make the images
+#   deploy/images.sh save IMAGE...    write images that were built to target/images, for hosts without a registry
+#
+# An image is named after its package. There are two of the Kafka connector: kafka-connector-msk is the one that can log in
+# to Amazon MSK with IAM, which takes a fifth more.
 #
 # Variables: CONTAINER_ENGINE (docker; podman takes the same arguments), IMAGE_PREFIX (tributary), IMAGE_TAG (the version),
 # CA_BUNDLE (this machine's), and for labels IMAGE_SOURCE (a URL), IMAGE_REVISION (the commit).
@@ -14,7 +17,8 @@ architecture=$(uname -m)
 triple=$architecture-unknown-linux-gnu
 stage=target/images
 engine=${CONTAINER_ENGINE:-docker}
-tag=${IMAGE_TAG:-$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)}
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+tag=${IMAGE_TAG:-$version}
 ca_bundle=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}
 
 die() { echo "$*" >&2; exit 1; }
@@ -23,30 +27,39 @@ image() { echo "${IMAGE_PREFIX:-tributary}/$1:$tag"; }
 # Static binaries of an older glibc look names up through shared libraries, which the images do not have, and cannot
 # unpack the relocations asked for below.
 need_glibc() {
-  local version
-  version=$(getconf GNU_LIBC_VERSION 2>/dev/null) || die "static binaries are built with glibc, which this machine does not have"
-  version=${version#glibc }
-  [ "$(printf '%s\n' 2.36 "$version" | sort -V | head -n 1)" = 2.36 ] ||
-    die "glibc 2.36 is needed (Debian 12, Ubuntu 22.10), this machine has $version"
+  local glibc
+  glibc=$(getconf GNU_LIBC_VERSION 2>/dev/null) || die "static binaries are built with glibc, which this machine does not have"
+  glibc=${glibc#glibc }
+  [ "$(printf '%s\n' 2.36 "$glibc" | sort -V | head -n 1)" = 2.36 ] ||
+    die "glibc 2.36 is needed (Debian 12, Ubuntu 22.10), this machine has $glibc"
 }
+
+package() { echo "${1%-msk}"; }
+binary() { echo "target/$triple/release/$(package "$1")"; }
 
 # Compiled alone: in a build of several packages the features of all of them would come together.
 compile() {
-  local package=$1 flags binary=target/$triple/release/$1
+  local flags features=()
+  [ "$1" != kafka-connector ] || features=(--no-default-features)
   # Packed relocations spare the larger binaries half a megabyte.
   flags="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs"
   flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=crates --remap-path-prefix=$PWD=."
+  # C code (OpenSSL, librdkafka, ring) for size too. It is never unwound through: a callback that panics ends the process.
+  local c_flags="-Os -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables"
   # With a named target the flags are those of the binary, not of the build scripts and macros, which cannot be static.
-  RUSTFLAGS=$flags env -u OPENSSL_NO_VENDOR cargo build --locked --release --target "$triple" -p "$package"
-  ! readelf --program-headers "$binary" | grep -q INTERP || die "$binary is not static"
+  # The binary keeps its symbols there, for whoever has to read a crash or a profile; the image gets it without.
+  RUSTFLAGS=$flags CFLAGS=$c_flags CARGO_PROFILE_RELEASE_STRIP=false env -u OPENSSL_NO_VENDOR \
+    cargo build --locked --release --target "$triple" -p "$(package "$1")" ${features[@]+"${features[@]}"}
+  ! readelf --program-headers "$(binary "$1")" | grep -q INTERP || die "$(binary "$1") is not static"
 }
 
 lay_out() {
-  local package=$1 root=$stage/$1
+  local name root=$stage/$1
+  name=$(package "$1")
   [ -r "$ca_bundle" ] || die "$ca_bundle is missing: install ca-certificates, or name a bundle by CA_BUNDLE"
   rm -rf "$root"
-  install -D -m 0755 "target/$triple/release/$package" "$root/usr/bin/$package"
-  ln -s "$package" "$root/usr/bin/connector"
+  install -D -s -m 0755 "$(binary "$1")" "$root/usr/bin/$name"
+  ln -s "$name" "$root/usr/bin/connector"
   # Where both OpenSSL's and Rust's TLS look first on Debian.
   install -D -m 0644 "$ca_bundle" "$root/etc/ssl/certs/ca-certificates.crt"
 }
@@ -58,7 +71,7 @@ stage() {
 
 build() {
   stage "$1"
-  local labels=(--label "org.opencontainers.image.version=$tag")
+  local labels=(--label "org.opencontainers.image.version=$version")
   [ -z "${IMAGE_SOURCE:-}" ] || labels+=(--label "org.opencontainers.image.source=$IMAGE_SOURCE")
   [ -z "${IMAGE_REVISION:=$(git rev-parse HEAD 2>/dev/null || true)}" ] ||
     labels+=(--label "org.opencontainers.image.revision=$IMAGE_REVISION")
@@ -80,4 +93,4 @@ esac
 [ "$verb" = save ] || need_glibc
 [ "$verb" = stage ] || command -v "$engine" >/dev/null ||
   die "no container engine: $engine is not installed; deploy/images.sh stage makes the images' files without one"
-for package in "$@"; do "$verb" "$package"; done
+for image in "$@"; do "$verb" "$image"; done

@@ -190,7 +190,7 @@ pub(crate) async fn keep(
     }
 }
 
-/// What there is of AWS in a build without it.
+/// What there is of AWS in a build without it: the settings refuse what would ask for a token.
 #[cfg(not(feature = "msk-iam"))]
 mod aws {
     use std::time::SystemTime;

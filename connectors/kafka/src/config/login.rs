@@ -50,7 +50,14 @@ impl Login {
         let endpoint = Endpoint::read(values);
         let region = values.text("aws_region");
         match (mechanism, pair) {
-            ("AWS_MSK_IAM", _) => Self::Aws(region.or_else(|| region_of(brokers))),
+            ("AWS_MSK_IAM", _) => {
+                if cfg!(not(feature = "msk-iam")) {
+                    let what =
+                        "this build is without AWS_MSK_IAM: the image kafka-connector-msk has it";
+                    values.mistake("sasl_mechanism", what);
+                }
+                Self::Aws(region.or_else(|| region_of(brokers)))
+            }
             ("OAUTHBEARER", Some(client)) => match endpoint {
                 Some(endpoint) => Self::ClientCredentials(client, endpoint),
                 None => {

@@ -135,7 +135,8 @@ fn halves_of_a_pair_and_unknown_words_are_mistakes() {
     assert!(mistakes(&[("sasl_mechanism", "OAUTHBEARER")]).contains("needs username_file"));
     assert!(mistakes(&[("oauth_token_url", "idp/token")]).contains("oauth_token_url"));
     assert!(mistakes(&[("oauth_extensions", "a=b, c")]).contains("c: takes name=value"));
-    assert_eq!(mistakes(&[("sasl_mechanism", "AWS_MSK_IAM")]), "");
+    let iam = mistakes(&[("sasl_mechanism", "AWS_MSK_IAM")]);
+    assert_eq!(iam.contains("kafka-connector-msk"), cfg!(not(feature = "msk-iam")), "{iam}");
 }
 
 #[test]

@@ -28,7 +28,13 @@ async fn cron() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Docker and the images: make image-check"]
 async fn kafka_with_the_service_of_the_article() {
-    sources::kafka().await;
+    sources::kafka("kafka-connector").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Docker and the images: make image-check"]
+async fn kafka_with_what_amazon_msk_needs() {
+    sources::kafka("kafka-connector-msk").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -67,8 +67,8 @@ pub(crate) async fn cron() {
 
 /// The service as OpenFaaS' article on the edge has it, but for the image, on a broker that looks like the article's: SASL
 /// over TLS, at that name.
-pub(crate) async fn kafka() {
-    let service = article();
+pub(crate) async fn kafka(image: &'static str) {
+    let service = article(image);
     let (host, port) =
         service.environment["broker_host"].split_once(':').expect("a host and a port");
     let topic = &service.environment["topics"];
@@ -78,11 +78,11 @@ pub(crate) async fn kafka() {
     let bind =
         |function: Function, n| if n == 0 { function.topic(topic) } else { on_topic(function, n) };
     let gateway = gateway(&network, GATEWAY_PORT, bind).await;
-    let mut run = Run::new("kafka-connector", &network)
+    let mut run = Run::new(image, &network)
         .memory("64m")
         .host("gateway", &network)
         .host(host, &network)
-        .mount(&chain.bundle("kafka-connector"), BUNDLE)
+        .mount(&chain.bundle(image), BUNDLE)
         .command(&service.command);
     for (name, value) in &service.environment {
         run = run.set(name, value);
@@ -106,12 +106,12 @@ pub(crate) async fn kafka() {
     survive(&run, container, &gateway, publish, async || nobody_in(&broker, group).await).await;
 }
 
-/// The article's service with the image of this project.
-fn article() -> Service {
+/// The article's service with an image of this project.
+fn article(image: &str) -> Service {
     let text = fs::read_to_string(root().join("tests/compose-checker/tests/article.yaml"))
         .expect("it is in the repository");
     let text = text
-        .replace("ghcr.io/openfaasltd/kafka-connector:0.6.1", "tributary/kafka-connector:0.1.0");
+        .replace("ghcr.io/openfaasltd/kafka-connector:0.6.1", &format!("tributary/{image}:0.1.0"));
     let text = text + "  gateway:\n    image: gateway\n";
     compose_checker::check(&text).expect("faasd takes it").swap_remove(0)
 }
