@@ -14,14 +14,16 @@ pub(super) enum Page {
     Version,
     Check,
     Reference,
+    Metrics,
 }
 
 /// The flags that print a page, with what they say of themselves.
-pub(super) const PAGES: [(&str, Page, &str); 4] = [
+pub(super) const PAGES: [(&str, Page, &str); 5] = [
     ("help", Page::Help, "Prints this page."),
     ("version", Page::Version, "Prints name and version."),
     ("check", Page::Check, "Prints the effective settings with their origin, and starts nothing."),
     ("config-reference", Page::Reference, "Prints the table of all settings as Markdown."),
+    ("metric-reference", Page::Metrics, "Prints the table of all metrics as Markdown."),
 ];
 
 /// What the arguments said.

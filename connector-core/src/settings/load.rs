@@ -6,6 +6,7 @@ use super::render::ShownSetting;
 use super::shared::SHARED;
 use super::values::{Values, Warning};
 use super::{Setting, layers, render};
+use crate::metrics::Metrics;
 use crate::source::{Source, SourceConfig};
 
 /// The table of one connector: the shared settings and its own.
@@ -17,6 +18,8 @@ pub struct Table {
     pub(super) rows: Vec<Setting>,
     /// How many of the rows are the source's own.
     pub(super) own: usize,
+    /// Enters the source's own metrics.
+    pub(super) meters: fn(&Metrics),
 }
 
 /// The validated settings of a process.
@@ -64,7 +67,8 @@ impl Table {
     /// The table of a source.
     #[must_use]
     pub fn of<S: Source>() -> Self {
-        Self::new(S::KIND, S::LETTER_SCHEME, S::DEFAULTS, S::Config::SETTINGS)
+        let table = Self::new(S::KIND, S::LETTER_SCHEME, S::DEFAULTS, S::Config::SETTINGS);
+        Self { meters: S::meters, ..table }
     }
 
     /// The shared rows with a source's own. An own row replaces the shared one of the same name:
@@ -83,7 +87,7 @@ impl Table {
         let shared = SHARED.iter().filter(|row| own.iter().all(|own| own.name != row.name));
         rows.extend(shared.copied());
         debug_assert_eq!(flags::ambiguous(&rows), None, "two settings answer to this flag");
-        Self { kind, scheme, defaults, rows, own: own.len() }
+        Self { kind, scheme, defaults, rows, own: own.len(), meters: |_| {} }
     }
 
     /// Every setting, the source's own first.
@@ -162,6 +166,7 @@ fn load_with<C>(
         Some(Page::Help) => return Err(Outcome::Print(render::help(table))),
         Some(Page::Version) => return Err(Outcome::Print(render::version(table))),
         Some(Page::Reference) => return Err(Outcome::Print(render::reference(table))),
+        Some(Page::Metrics) => return Err(Outcome::Print(render::metrics(table))),
         Some(Page::Check) | None => {}
     }
     let mut values = layers::resolve(table, flags, env);

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use connector_core::conditions::Subject;
+use connector_core::metrics::Metrics;
 use connector_core::source::Letterbox;
 use connector_core::topics::Pattern;
 use connector_core::{
@@ -81,6 +82,10 @@ impl Source for Cron {
         }
     }
 
+    fn meters(metrics: &Metrics) {
+        drop(CronMetrics::of(metrics));
+    }
+
     async fn connect(config: Arc<Config>, intake: Intake) -> Result<Self, SourceError> {
         Ok(Self { config, intake })
     }
@@ -127,6 +132,7 @@ fn join(
         lease = options.name,
         identity, "Replicas take turns: the one that holds the lease calls"
     );
+    metrics.lease.set(1);
     let tenure = Tenure::new(identity, options.duration);
     let (election, seat) = Election::new(
         Leases::new(options)?,

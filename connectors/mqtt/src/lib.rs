@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use connector_core::Intake;
+use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -48,6 +49,10 @@ impl Source for Mqtt {
 
     fn pattern(_: &MqttConfig, item: &str) -> Result<Pattern, String> {
         filter::annotation(item).map(|filter| filter.pattern())
+    }
+
+    fn meters(metrics: &Metrics) {
+        drop(meters::Meters::of(metrics));
     }
 
     async fn connect(config: Arc<MqttConfig>, intake: Intake) -> Result<Self, SourceError> {
