@@ -12,7 +12,7 @@ for script in tests/brokers/*.sh; do
   [[ $script == */broker.sh ]] || "$script" fetch
 done
 tests/helm.sh >/dev/null
-tests/need.sh openssl=openssl chromium=chromium chromedriver=chromium-driver
+tests/need.sh openssl=openssl chromium=chromium chromedriver=chromium-driver prometheus=prometheus
 
 brokers=(elasticmq kafka)
 started=()

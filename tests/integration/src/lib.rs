@@ -2,7 +2,7 @@
 //!
 //! [`kafka`] and [`mosquitto`] are brokers and what a test does with them, [`connector`] a connector's own binary with
 //! its log, pages and signals, [`metrics`] what it says of itself, [`process`] what the kernel says
-//! of any process, [`browser`] what a person sees, [`certificates`] what TLS needs. The gateway is the crate
+//! of any process, [`browser`] what a person sees, [`prometheus`] what is made of it, [`certificates`] what TLS needs. The gateway is the crate
 //! `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
@@ -20,6 +20,8 @@ pub mod kafka;
 pub mod metrics;
 pub mod mosquitto;
 pub mod process;
+pub mod prometheus;
+pub mod sqs;
 pub mod wait;
 
 pub use certificates::Authority;
@@ -27,6 +29,7 @@ pub use connector::{Connector, Ended, Launch, program};
 pub use gateway::Gateway;
 pub use kafka::{Broker, Record};
 pub use mosquitto::Mosquitto;
+pub use prometheus::Prometheus;
 pub use wait::{PATIENCE, until};
 
 use std::collections::HashMap;
