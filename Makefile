@@ -67,6 +67,9 @@ check: need $(DENY) ## Check format, lints, dependencies, scripts, and that gene
 	@for script in $(SCRIPTS); do bash -n $$script; done
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); else echo "shellcheck is not installed: skipped"; fi
 	@tests/helm.sh >/dev/null
+	@tests/need.sh promtool=prometheus
+	promtool check rules deploy/monitoring/alerts.yaml
+	promtool test rules deploy/monitoring/alerts-test.yaml
 	@mkdir -p var
 	$(DEV) cargo test --locked --workspace golden >var/golden.log 2>&1 || { \
 	  cat var/golden.log; echo "if a generated file is out of date run: make bless, and look at what changed"; exit 1; }
@@ -102,6 +105,10 @@ prove-kubernetes: need ## Ask a real API server of Kubernetes: the Lease of cron
 	@tests/brokers/kubernetes.sh fetch
 	@tests/helm.sh >/dev/null
 	@$(DEV) cargo test --locked -p integration --test it kubernetes -- --ignored --nocapture --test-threads 1
+
+.PHONY: prove-monitoring
+prove-monitoring: need ## Prove that every alert fires in its fault and every panel shows it, on a real Prometheus (about five minutes)
+	@$(DEV) tests/run.sh --package integration --test monitoring -- --ignored --nocapture
 
 .PHONY: demo
 demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)

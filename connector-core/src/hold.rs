@@ -46,7 +46,18 @@ pub struct Hold {
     pub since: SystemTime,
     /// Whose turn it is to try.
     trying: tokio::sync::Mutex<()>,
+    waiting: AtomicUsize,
     ended: CancellationToken,
+}
+
+/// An event waits in a hold as long as this lives.
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a Hold);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Holds {
@@ -75,6 +86,7 @@ impl Holds {
                     why: why.to_owned(),
                     since: SystemTime::now(),
                     trying: tokio::sync::Mutex::new(()),
+                    waiting: AtomicUsize::new(0),
                     ended: CancellationToken::new(),
                 })
             });
@@ -127,6 +139,19 @@ impl Holds {
 }
 
 impl Hold {
+    /// Notes that an event waits for the hold's end or its turn to try, until the value returned
+    /// is dropped.
+    pub fn waits(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+
+    /// How many events wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Waits until the hold has ended (`None`) or it is this event's turn to try (a guard to keep
     /// while trying).
     ///

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::budget::{Budget, Held, LaneBytes};
@@ -22,7 +23,7 @@ use crate::dead_letter::Address;
 use crate::dispatch::{Dispatcher, HeldTurn};
 use crate::event::{Event, FunctionName};
 use crate::gateway::Progress;
-use crate::metrics::{Came, Metrics};
+use crate::metrics::{Arrived, Came, Metrics};
 use crate::order::Closed;
 use crate::pairs::Pins;
 use crate::recent::Traffic;
@@ -367,14 +368,16 @@ impl Slot {
     fn hand_in(mut self, event: Event, revoked: Option<CancellationToken>) -> Settlement {
         self.held.resize(event.payload.len());
         let (tell, settlement) = Settlement::owed();
-        self.intake.0.metrics.received();
-        self.intake.0.traffic.received(&event.topic);
+        let now = Instant::now();
+        let arrived = self.intake.0.metrics.received(now);
+        self.intake.0.traffic.received(&event.topic, now);
         self.intake.0.dispatcher.accept(Work {
             event: Arc::new(event),
             lane: self.lane,
             revoked,
             place: Some(Occupied { _permit: self.permit, _held: self.held }),
             tell: Some(tell),
+            arrived,
             metrics: Arc::clone(&self.intake.0.metrics),
         });
         settlement
@@ -416,6 +419,7 @@ pub(crate) struct Work {
     revoked: Option<CancellationToken>,
     place: Option<Occupied>,
     tell: Option<Teller>,
+    arrived: Arrived,
     metrics: Arc<Metrics>,
 }
 
@@ -456,7 +460,7 @@ impl Work {
         let Some(tell) = self.tell.take() else { return };
         // The slot and the counters first: whoever hears the verdict may look at either at once.
         self.place = None;
-        self.metrics.came(came);
+        self.metrics.came(came, self.arrived);
         // Nobody listens once the lane is gone; the outcome is in the pair memory (invariant 7).
         tell.tell(settled);
     }

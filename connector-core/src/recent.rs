@@ -231,9 +231,8 @@ impl Traffic {
         Self(Mutex::new(Topics { rows: HashMap::new(), others: Row::new(now), swept: now }))
     }
 
-    /// Notes a delivery.
-    pub fn received(&self, topic: &Arc<str>) {
-        let now = Instant::now();
+    /// Notes a delivery that came at `now`.
+    pub fn received(&self, topic: &Arc<str>, now: Instant) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).row(topic, now).add(now);
     }
 

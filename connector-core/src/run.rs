@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Client, Url};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,7 +30,7 @@ use crate::hold::Holds;
 use crate::invoke::{Invoker, Way};
 use crate::lane::{Intake, IntakeInner};
 use crate::log::{self, Chain};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, unix_seconds};
 use crate::pairs::{PairMemory, REMEMBERED};
 use crate::permits::Running;
 use crate::platform::{self, Platform};
@@ -93,6 +93,7 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     let mut signals = Signals::new();
 
     let metrics = Arc::new(Metrics::new(S::KIND, env!("CARGO_PKG_VERSION")));
+    S::meters(&metrics);
     let conditions = Conditions::new();
     conditions.expect(&broker());
     tokio::spawn(conditions.clone().summarise(Duration::from_secs(60)));
@@ -356,18 +357,28 @@ fn header_rules<S: Source>(config: &CoreConfig) -> HeaderRules {
 
 impl Intake {
     /// The text of `/metrics`; gauges that nobody keeps up to date are read now.
-    fn page(&self) -> String {
-        let inner = &*self.0;
+    pub(crate) fn page(&self) -> String {
+        let IntakeInner { metrics, budget, dispatcher, topics, listings, .. } = &*self.0;
+        let now = &metrics.now;
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        inner.metrics.buffer_bytes.set(count(inner.budget.used()));
-        inner.metrics.holds.set(count(inner.dispatcher.holds.list().len()));
-        inner.metrics.platform_down.set(i64::from(!inner.dispatcher.platform.is_up()));
-        inner.metrics.map_functions.set(count(inner.topics.borrow().functions_count()));
-        if let Some(age) = inner.listings.borrow().last.map(|last| last.elapsed()) {
-            let listed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let listed = listed.saturating_sub(age).as_secs();
-            inner.metrics.map_listed.set(i64::try_from(listed).unwrap_or(i64::MAX));
+        now.ready.set(i64::from(self.0.conditions.ready().is_ok()));
+        now.buffer_bytes.set(count(budget.used()));
+        now.buffer_limit_bytes.set(count(budget.limit()));
+        let holds = dispatcher.holds.list();
+        now.holds.set(count(holds.len()));
+        now.held_events.set(count(holds.iter().map(|(_, _, hold)| hold.waiting()).sum()));
+        now.platform_down.set(i64::from(!dispatcher.platform.is_up()));
+        for function in dispatcher.functions.list() {
+            let gate = &function.gate;
+            function.metrics.now(gate.running(), gate.limit(), function.retrying());
         }
-        inner.metrics.encode()
+        let map = Arc::clone(&topics.borrow());
+        now.map_functions.set(count(map.functions_count()));
+        let skipped = map.skipped().iter().filter(|skipped| !skipped.foreign);
+        now.map_skipped.set(count(skipped.count()));
+        if let Some(age) = listings.borrow().last.map(|last| last.elapsed()) {
+            now.map_listed.set(unix_seconds(SystemTime::now() - age));
+        }
+        metrics.encode()
     }
 }

@@ -9,6 +9,7 @@ use crate::annotations::Annotation;
 use crate::dead_letter::Letter;
 use crate::headers::OwnHeader;
 use crate::lane::Intake;
+use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::settings::{Setting, Values};
 use crate::topics::Pattern;
@@ -70,6 +71,11 @@ pub trait Source: Sized + Send + 'static {
     /// A sentence saying why the item cannot be meant for this source. The item is then skipped
     /// and shown with that reason; it may well be another connector's.
     fn pattern(config: &Self::Config, item: &str) -> Result<Pattern, String>;
+
+    /// Enters the source's own metrics, by [`Metrics::of_source`]. Called before anything is
+    /// connected: a counter that is seen at 0 first lets whoever looks at its growth see the first
+    /// step. Also called to print the reference.
+    fn meters(_metrics: &Metrics) {}
 
     /// Reaches the broker and proves the credentials. Gives back a source ready to run.
     ///

@@ -233,6 +233,7 @@ impl<'a> Carrier<'a> {
         mapping: &Mapping,
     ) -> Result<Option<MutexGuard<'h, ()>>, Broken> {
         let name = &mapping.function;
+        let _waits = hold.waits();
         let Some(turn) = self.or_broken(name, hold.turn()).await? else { return Ok(None) };
         let pause = async {
             tokio::select! {

@@ -70,18 +70,18 @@ async fn topics_beyond_the_bound_are_counted_together_until_one_falls_silent() {
     let traffic = Traffic::new();
     let topic = |n: usize| Arc::<str>::from(format!("t/{n:04}"));
     for n in 0..MOST_TOPICS + 2 {
-        traffic.received(&topic(n));
+        traffic.received(&topic(n), Instant::now());
     }
-    traffic.received(&"x".repeat(LONGEST_TOPIC + 1).into());
+    traffic.received(&"x".repeat(LONGEST_TOPIC + 1).into(), Instant::now());
     let shown = traffic.show();
     assert_eq!(shown.len(), MOST_TOPICS + 1);
     assert_eq!((shown[0].topic.as_deref(), shown[0].received), (Some("t/0000"), 1));
     assert_eq!((&shown[MOST_TOPICS].topic, shown[MOST_TOPICS].received), (&None, 3));
 
     tokio::time::advance(STEP * STEPS as u32 - millis(1)).await;
-    traffic.received(&topic(7));
+    traffic.received(&topic(7), Instant::now());
     tokio::time::advance(STEP).await;
-    traffic.received(&topic(9999));
+    traffic.received(&topic(9999), Instant::now());
     let shown = traffic.show();
     let names: Vec<_> = shown.iter().map(|shown| shown.topic.as_deref()).collect();
     assert_eq!(names, [Some("t/0007"), Some("t/9999"), None], "the silent ones made place");

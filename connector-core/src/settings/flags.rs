@@ -19,6 +19,7 @@ pub(super) enum Page {
     Annotations,
     Schema,
     Completions(Shell),
+    Metrics,
 }
 
 /// The flag that prints what a shell needs, with what it says of itself. It takes the shell's name.
@@ -26,7 +27,7 @@ pub(super) const COMPLETIONS: (&str, &str) =
     ("completions", "Prints what a shell needs to complete the flags: bash, zsh or fish.");
 
 /// The flags that print a page, with what they say of themselves.
-pub(super) const PAGES: [(&str, Page, &str); 7] = [
+pub(super) const PAGES: [(&str, Page, &str); 8] = [
     ("help", Page::Help, "Prints this page."),
     ("version", Page::Version, "Prints name and version."),
     ("check", Page::Check, "Prints the effective settings with their origin, and starts nothing."),
@@ -42,6 +43,7 @@ pub(super) const PAGES: [(&str, Page, &str); 7] = [
         "Prints the table of the annotations that are read as Markdown.",
     ),
     ("schema", Page::Schema, "Prints the JSON schema of the settings file, for editors."),
+    ("metric-reference", Page::Metrics, "Prints the table of all metrics as Markdown."),
 ];
 
 /// What the arguments said.

@@ -6,6 +6,7 @@ use super::render::ShownSetting;
 use super::shared::SHARED;
 use super::values::{Values, Warning};
 use super::{Setting, completions, layers, render, schema};
+use crate::metrics::Metrics;
 use crate::source::{Source, SourceConfig};
 use crate::{annotations, headers};
 
@@ -20,6 +21,8 @@ pub struct Table {
     pub(super) own: usize,
     /// What else the connector tells its users about.
     references: References,
+    /// Enters the source's own metrics.
+    pub(super) meters: fn(&Metrics),
 }
 
 /// The references that are made from other tables than this one.
@@ -78,6 +81,7 @@ impl Table {
                 headers: headers::reference::<S>,
                 annotations: annotations::reference::<S>,
             },
+            meters: S::meters,
             ..Self::new(S::KIND, S::LETTER_SCHEME, S::DEFAULTS, S::Config::SETTINGS)
         }
     }
@@ -99,7 +103,7 @@ impl Table {
         rows.extend(shared.copied());
         let references = References { headers: String::new, annotations: String::new };
         debug_assert_eq!(flags::ambiguous(&rows), None, "two settings answer to this flag");
-        Self { kind, scheme, defaults, rows, own: own.len(), references }
+        Self { kind, scheme, defaults, rows, own: own.len(), references, meters: |_| {} }
     }
 
     /// Every setting, the source's own first.
@@ -184,6 +188,7 @@ fn load_with<C>(
         Some(Page::Completions(shell)) => {
             return Err(Outcome::Print(completions::script(table, shell)));
         }
+        Some(Page::Metrics) => return Err(Outcome::Print(render::metrics(table))),
         Some(Page::Check) | None => {}
     }
     let mut values = layers::resolve(table, flags, env);

@@ -12,6 +12,7 @@ use super::reading::takes;
 use super::values::{Mistake, Values};
 use super::{Form, Origin, Setting};
 use crate::dead_letter::Address;
+use crate::metrics::Metrics;
 
 /// The width of the help.
 const COLUMNS: usize = 100;
@@ -142,6 +143,13 @@ pub(super) fn reference(table: &Table) -> String {
     text.truncate(text.trim_end().len());
     text.push('\n');
     text
+}
+
+/// The reference of all metrics, as Markdown.
+pub(super) fn metrics(table: &Table) -> String {
+    let metrics = Metrics::new(table.kind, env!("CARGO_PKG_VERSION"));
+    (table.meters)(&metrics);
+    metrics.reference(&table.program())
 }
 
 fn sections(table: &Table) -> impl Iterator<Item = (String, &[Setting])> {

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use connector_core::annotations::Annotation;
 use connector_core::conditions::Subject;
 use connector_core::headers::{ALWAYS, OwnHeader};
+use connector_core::metrics::Metrics;
 use connector_core::source::Letterbox;
 use connector_core::topics::Pattern;
 use connector_core::{
@@ -103,6 +104,10 @@ impl Source for Cron {
         }
     }
 
+    fn meters(metrics: &Metrics) {
+        drop(CronMetrics::of(metrics));
+    }
+
     async fn connect(config: Arc<Config>, intake: Intake) -> Result<Self, SourceError> {
         Ok(Self { config, intake })
     }
@@ -149,6 +154,7 @@ fn join(
         lease = options.name,
         identity, "Replicas take turns: the one that holds the lease calls"
     );
+    metrics.lease.set(1);
     let tenure = Tenure::new(identity, options.duration);
     let (election, seat) = Election::new(
         Leases::new(options)?,

@@ -9,13 +9,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Unit;
 
 /// From a millisecond, the grain of the runtime's timers, to a minute, after which a tick is late.
 const LATENESS: [f64; 12] =
     [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
 
-/// The metrics named `cron_connector_*`. Cheap to clone.
+/// The metrics named `tributary_cron_*`. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct CronMetrics {
     /// Schedules in force.
@@ -28,6 +27,8 @@ pub(crate) struct CronMetrics {
     pub(crate) missed: Counter,
     /// Ticks that a replica which went away had claimed: called by it, or not at all.
     pub(crate) in_doubt: Counter,
+    /// 1 where replicas take turns.
+    pub(crate) lease: Gauge,
     leader: Gauge,
     takeovers: Counter,
     lateness: Histogram,
@@ -41,33 +42,47 @@ struct Outcome {
 impl CronMetrics {
     /// The metrics of the process that `metrics` is of.
     pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
-        metrics.of_source(|registry| {
-            let registry = registry.sub_registry_with_prefix("cron_connector");
+        metrics.of_source(|book| {
             let (schedules, bad_schedules) = (Gauge::default(), Gauge::default());
-            registry.register("schedules", "Schedules in force", schedules.clone());
-            registry.register(
-                "bad_schedules",
+            book.enter("tributary_cron_schedules", &[], "Schedules in force", schedules.clone());
+            book.enter(
+                "tributary_cron_bad_schedules",
+                &[],
                 "Schedules that were refused: their functions are not called",
                 bad_schedules.clone(),
             );
             let ticks = Family::<Outcome, Counter>::default();
-            registry.register("ticks", "Ticks, by what became of them", ticks.clone());
-            let (leader, takeovers) = (Gauge::default(), Counter::default());
-            registry.register(
-                "leader",
-                "With a lease: whether this replica is the one that calls",
+            book.enter(
+                "tributary_cron_ticks_total",
+                &["outcome"],
+                "Ticks: `fired`, `missed`; with a lease also `in_doubt`",
+                ticks.clone(),
+            );
+            let (lease, leader) = (Gauge::default(), Gauge::default());
+            let takeovers = Counter::default();
+            book.enter(
+                "tributary_cron_lease",
+                &[],
+                "1 where replicas take turns (`lease`)",
+                lease.clone(),
+            );
+            book.enter(
+                "tributary_cron_leader",
+                &[],
+                "With a lease: 1 where ticks are called from; the sum over all replicas should be 1",
                 leader.clone(),
             );
-            registry.register(
-                "takeovers",
+            book.enter(
+                "tributary_cron_takeovers_total",
+                &[],
                 "How often this replica became the one that calls",
                 takeovers.clone(),
             );
             let lateness = Histogram::new(LATENESS);
-            registry.register_with_unit(
-                "tick_lateness",
+            book.enter(
+                "tributary_cron_tick_lateness_seconds",
+                &[],
                 "How long after its instant a tick was handed over to be called",
-                Unit::Seconds,
                 lateness.clone(),
             );
             Self {
@@ -76,6 +91,7 @@ impl CronMetrics {
                 fired: ticks.get_or_create_owned(&Outcome { outcome: "fired" }),
                 missed: ticks.get_or_create_owned(&Outcome { outcome: "missed" }),
                 in_doubt: ticks.get_or_create_owned(&Outcome { outcome: "in_doubt" }),
+                lease,
                 leader,
                 takeovers,
                 lateness,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use connector_core::Intake;
 use connector_core::headers::OwnHeader;
+use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -58,6 +59,10 @@ impl Source for Kafka {
 
     fn pattern(_: &KafkaConfig, item: &str) -> Result<Pattern, String> {
         subscription::pattern(item)
+    }
+
+    fn meters(metrics: &Metrics) {
+        drop(meters::Meters::of(metrics));
     }
 
     async fn connect(config: Arc<KafkaConfig>, intake: Intake) -> Result<Self, SourceError> {

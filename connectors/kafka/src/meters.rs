@@ -1,19 +1,17 @@
 //! The metrics of the Kafka connector.
 //!
 //! Those named `kafka_connector_*` are the upstream connector's, by their exact names. They are
-//! registered as gauges although two of them only grow: the text format would append `_total` to
+//! entered as gauges although two of them only grow: the text format would append `_total` to
 //! a counter, and dashboards look for the name they know.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use connector_core::metrics::Metrics;
+use connector_core::metrics::{Book, Metrics, Seconds};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
 
 use crate::client::Partition;
 
@@ -46,8 +44,8 @@ pub(crate) struct Meters {
     committed: Mutex<HashMap<Partition, i64>>,
 }
 
-/// A gauge of seconds and their parts.
-type Seconds = Gauge<f64, AtomicU64>;
+const OF_MEMBER: &[&str] = &["group", "topic", "partition", "member_id"];
+const OF_PARTITION: &[&str] = &["topic", "partition"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfTopic {
@@ -75,77 +73,92 @@ struct OfPartition {
 
 impl Meters {
     /// The metrics of the process that `metrics` is of. A source is made anew at each reconnect,
-    /// but a metric is registered once.
+    /// but a metric is entered once.
     pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
-        metrics.of_source(|registry| {
+        metrics.of_source(|book| {
             let meters = Self::default();
-            meters.register(registry);
+            meters.enter(book);
             meters
         })
     }
 
-    fn register(&self, registry: &mut Registry) {
-        let upstream = registry.sub_registry_with_prefix("kafka_connector");
-        upstream.register(
-            "consumer_group_connect",
+    fn enter(&self, book: &mut Book) {
+        book.enter(
+            "kafka_connector_consumer_group_connect",
+            &["group"],
             "How often the consumer group was joined",
             self.connects.clone(),
         );
-        upstream.register("messages_consumed", "Records received", self.consumed.clone());
-        upstream.register(
-            "messages_offset",
+        book.enter(
+            "kafka_connector_messages_consumed",
+            OF_MEMBER,
+            "Records received",
+            self.consumed.clone(),
+        );
+        book.enter(
+            "kafka_connector_messages_offset",
+            OF_MEMBER,
             "The offset of the last record received",
             self.offset.clone(),
         );
-        let ours = registry.sub_registry_with_prefix("tributary_kafka");
-        ours.register(
-            "lag",
+        book.enter(
+            "tributary_kafka_lag",
+            OF_PARTITION,
             "Records between the last one received and the log's end",
             self.lag.clone(),
         );
-        ours.register(
-            "commit_gap",
-            "Offsets between the committed one and the log's end",
+        book.enter(
+            "tributary_kafka_commit_gap",
+            OF_PARTITION,
+            "Offsets between the committed one and the log's end: what a crash now would leave to be looked at again",
             self.commit_gap.clone(),
         );
-        ours.register_with_unit(
-            "head_age",
-            "Age of the oldest record received and not finished, by its timestamp; 0 when there is none",
-            Unit::Seconds,
+        book.enter(
+            "tributary_kafka_head_age_seconds",
+            OF_PARTITION,
+            "Age of the oldest record received and not finished, by its timestamp; 0 when there is none. \
+             Of a held partition one record is received, so that its age is known",
             self.head_age.clone(),
         );
-        ours.register_with_unit(
-            "retention",
-            "How long the topic keeps its records, where it deletes them by age and the broker says so",
-            Unit::Seconds,
+        book.enter(
+            "tributary_kafka_retention_seconds",
+            &["topic"],
+            "How long the topic keeps its records. Left out where nothing is deleted by age, or the broker \
+             does not let us ask (`DescribeConfigs` on the topic)",
             self.retention.clone(),
         );
-        ours.register(
-            "paused_lanes",
-            "Partitions of which nothing is received for now",
+        book.enter(
+            "tributary_kafka_paused_lanes",
+            &["cause"],
+            "Partitions that receive nothing for now: `held` (no function is mapped), `full` (their window, or \
+             the payloads' bytes), `beyond` (more is finished behind a stuck head than a commit can note)",
             self.paused.clone(),
         );
-        ours.register(
-            "rebalances",
+        book.enter(
+            "tributary_kafka_rebalances_total",
+            &[],
             "Assignments and revocations answered",
             self.rebalances.clone(),
         );
-        ours.register(
-            "commit_failures",
+        book.enter(
+            "tributary_kafka_commit_failures_total",
+            &[],
             "Commits that the broker refused or did not answer",
             self.commit_failures.clone(),
         );
-        ours.register(
-            "out_of_range",
+        book.enter(
+            "tributary_kafka_out_of_range_total",
+            &[],
             "Partitions whose committed offset the log no longer had: records were lost to retention or truncation",
             self.out_of_range.clone(),
         );
-        ours.register(
-            "finished_before",
+        book.enter(
+            "tributary_kafka_finished_before_total",
+            &[],
             "Records not called again because a commit's metadata lists them as finished",
             self.skipped.clone(),
         );
-        self.client.register(ours.sub_registry_with_prefix("client"));
+        self.client.enter(book);
     }
 
     /// Counts one join of the group.

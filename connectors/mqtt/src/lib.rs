@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use connector_core::Intake;
 use connector_core::headers::OwnHeader;
+use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -57,6 +58,10 @@ impl Source for Mqtt {
 
     fn pattern(_: &MqttConfig, item: &str) -> Result<Pattern, String> {
         filter::annotation(item).map(|filter| filter.pattern())
+    }
+
+    fn meters(metrics: &Metrics) {
+        drop(meters::Meters::of(metrics));
     }
 
     async fn connect(config: Arc<MqttConfig>, intake: Intake) -> Result<Self, SourceError> {

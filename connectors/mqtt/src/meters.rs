@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use connector_core::metrics::Metrics;
+use connector_core::metrics::{Book, Metrics};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 /// The metrics of one process.
 #[derive(Debug)]
@@ -33,12 +32,12 @@ struct Lost {
 
 impl Meters {
     /// The metrics of the process that `metrics` is of. A source is made anew at each reconnect,
-    /// but a metric is registered once.
+    /// but a metric is entered once.
     pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
-        metrics.of_source(Self::register)
+        metrics.of_source(Self::enter)
     }
 
-    fn register(registry: &mut Registry) -> Self {
+    fn enter(book: &mut Book) -> Self {
         let lost = Family::<Lost, Counter>::default();
         let reason = |reason| lost.get_or_create_owned(&Lost { reason });
         let meters = Self {
@@ -49,20 +48,37 @@ impl Meters {
             own_letters: Counter::default(),
             replies: Counter::default(),
         };
-        let ours = registry.sub_registry_with_prefix("tributary_mqtt");
-        ours.register("sessions", "Sessions connected and subscribed", meters.sessions.clone());
-        ours.register("refused_filters", "Filters that the broker refuses", meters.refused.clone());
-        ours.register(
-            "lost",
-            "Messages of QoS 0 that no function was called with, by reason",
+        book.enter(
+            "tributary_mqtt_sessions",
+            &[],
+            "Sessions connected and subscribed",
+            meters.sessions.clone(),
+        );
+        book.enter(
+            "tributary_mqtt_refused_filters",
+            &[],
+            "Filters that the broker refuses",
+            meters.refused.clone(),
+        );
+        book.enter(
+            "tributary_mqtt_lost_total",
+            &["reason"],
+            "Messages of QoS 0 that no function was called with: `full` (there was no room), `released` \
+             (they had no verdict when their session ended)",
             lost,
         );
-        ours.register(
-            "own_letters",
+        book.enter(
+            "tributary_mqtt_own_letters_total",
+            &[],
             "Messages acknowledged uncalled: dead letters of this connector that came back by a wildcard",
             meters.own_letters.clone(),
         );
-        ours.register("replies", "Answers published to response topics", meters.replies.clone());
+        book.enter(
+            "tributary_mqtt_replies_total",
+            &[],
+            "Answers published to response topics",
+            meters.replies.clone(),
+        );
         meters
     }
 }

@@ -176,9 +176,10 @@ impl Consumers {
                 self.owners.entry(stream).or_insert_with(|| watch::Sender::new(Arc::new([])));
             known.send_replace(owners.into());
         }
-        for Found { terms, delivers, largest, floor, skipped } in look.serve {
+        for Found { terms, delivers, largest, floor, backlog, skipped } in look.serve {
             let key = (terms.stream.clone(), terms.consumer.clone());
             self.floors.insert(key.clone(), floor);
+            self.settler.meters.backlog(&terms, backlog);
             if let Some(open) = self.open.get(&key) {
                 if (&open.terms, &open.delivers) != (&terms, &delivers) && !open.stop.is_cancelled()
                 {
@@ -216,7 +217,9 @@ impl Consumers {
     }
 
     fn ended(&mut self, key: Key, ended: Ended) {
-        self.open.remove(&key);
+        if let Some(Open { terms, .. }) = self.open.remove(&key) {
+            self.settler.meters.gone(&terms);
+        }
         if let Ended::Gone(why) = ended {
             tracing::warn!(stream = key.0, consumer = key.1, why, "the consumer is gone");
         }

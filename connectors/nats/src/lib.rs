@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use connector_core::Intake;
 use connector_core::headers::OwnHeader;
+use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -64,6 +65,10 @@ impl Source for Nats {
 
     fn pattern(_: &NatsConfig, item: &str) -> Result<Pattern, String> {
         subject::Filter::parse(item).map(subject::Filter::pattern)
+    }
+
+    fn meters(metrics: &Metrics) {
+        drop(meters::Meters::of(metrics));
     }
 
     async fn connect(config: Arc<NatsConfig>, intake: Intake) -> Result<Self, SourceError> {

@@ -56,12 +56,14 @@ pub(crate) struct RedrivePolicy {
     pub(crate) deliveries: u32,
 }
 
-/// How many messages a queue has.
+/// How many messages a queue has, and for how long.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Backlog {
     pub(crate) waiting: i64,
     pub(crate) lent: i64,
     pub(crate) delayed: i64,
+    /// After how many seconds the queue deletes a message; `None`: it does not tell.
+    pub(crate) retention: Option<i64>,
 }
 
 /// An entry of a batch that was refused.
@@ -304,13 +306,13 @@ impl RedrivePolicy {
 
 impl Backlog {
     fn read(answer: &GetQueueAttributesOutput) -> Self {
-        let count = |name: &QueueAttributeName| {
-            answer.attributes().and_then(|all| all.get(name)?.parse().ok()).unwrap_or(0)
-        };
+        let told = |name: &QueueAttributeName| answer.attributes()?.get(name)?.parse().ok();
+        let count = |name: &QueueAttributeName| told(name).unwrap_or(0);
         Self {
             waiting: count(&QueueAttributeName::ApproximateNumberOfMessages),
             lent: count(&QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
             delayed: count(&QueueAttributeName::ApproximateNumberOfMessagesDelayed),
+            retention: told(&QueueAttributeName::MessageRetentionPeriod),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use connector_core::Intake;
 use connector_core::headers::OwnHeader;
+use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
@@ -59,6 +60,10 @@ impl Source for Sqs {
             Err(_) if config.topic_attribute.is_some() => Ok(Pattern::Exact(item.into())),
             Err(why) => Err(why),
         }
+    }
+
+    fn meters(metrics: &Metrics) {
+        drop(meters::Meters::of(metrics));
     }
 
     async fn connect(config: Arc<SqsConfig>, intake: Intake) -> Result<Self, SourceError> {

@@ -2,13 +2,13 @@
 //! which settings and annotations bound.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use connector_core::metrics::Metrics;
+use connector_core::metrics::{Book, Metrics, Seconds, set_age};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 
 use crate::api::Backlog;
 
@@ -16,6 +16,8 @@ use crate::api::Backlog;
 #[derive(Default)]
 pub(crate) struct Meters {
     messages: Family<OfState, Gauge>,
+    head_age: Family<OfQueue, Seconds>,
+    retention: Family<OfQueue, Gauge>,
     receives: Family<OfQueue, Counter>,
     receivers: Family<OfQueue, Gauge>,
     extensions: Family<OfQueue, Counter>,
@@ -23,6 +25,8 @@ pub(crate) struct Meters {
     deletes_failed: Family<OfQueue, Counter>,
     stale: Family<OfQueue, Counter>,
 }
+
+const OF_QUEUE: &[&str] = &["queue"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfQueue {
@@ -39,6 +43,10 @@ struct OfState {
 #[derive(Debug)]
 pub(crate) struct QueueMeters {
     messages: [Gauge; 3],
+    head_age: Seconds,
+    of: OfQueue,
+    /// Of all queues: this one's is there only if the queue tells.
+    retention: Family<OfQueue, Gauge>,
     pub(crate) receives: Counter,
     pub(crate) receivers: Gauge,
     pub(crate) extensions: Counter,
@@ -49,11 +57,11 @@ pub(crate) struct QueueMeters {
 
 impl Meters {
     /// The metrics of the process that `metrics` is of. A source is made anew at each reconnect,
-    /// but a metric is registered once.
+    /// but a metric is entered once.
     pub(crate) fn of(metrics: &Metrics) -> Arc<Self> {
-        metrics.of_source(|registry| {
+        metrics.of_source(|book| {
             let meters = Self::default();
-            meters.register(registry);
+            meters.enter(book);
             meters
         })
     }
@@ -66,38 +74,73 @@ impl Meters {
         });
         QueueMeters {
             messages,
+            head_age: self.head_age.get_or_create_owned(&of),
+            retention: self.retention.clone(),
             receives: self.receives.get_or_create_owned(&of),
             receivers: self.receivers.get_or_create_owned(&of),
             extensions: self.extensions.get_or_create_owned(&of),
             leases_lost: self.leases_lost.get_or_create_owned(&of),
             deletes_failed: self.deletes_failed.get_or_create_owned(&of),
             stale: self.stale.get_or_create_owned(&of),
+            of,
         }
     }
 
-    fn register(&self, registry: &mut Registry) {
-        let ours = registry.sub_registry_with_prefix("tributary_sqs");
-        ours.register(
-            "messages",
-            "Messages of the queue as it tells about once a minute, by state",
+    fn enter(&self, book: &mut Book) {
+        book.enter(
+            "tributary_sqs_messages",
+            &["queue", "state"],
+            "Messages of the queue as it tells about once a minute: `waiting`, `lent`, `delayed`",
             self.messages.clone(),
         );
-        ours.register("receives", "Receives that were answered", self.receives.clone());
-        ours.register("receivers", "Receives that run now", self.receivers.clone());
-        ours.register("extensions", "Leases extended", self.extensions.clone());
-        ours.register(
-            "leases_lost",
-            "Leases that lapsed or were refused before the message had its verdict",
+        book.enter(
+            "tributary_sqs_head_age_seconds",
+            OF_QUEUE,
+            "Age of the oldest message received and not settled, since it was sent; 0 when there is none",
+            self.head_age.clone(),
+        );
+        book.enter(
+            "tributary_sqs_retention_seconds",
+            OF_QUEUE,
+            "How long the queue keeps its messages, where it tells",
+            self.retention.clone(),
+        );
+        book.enter(
+            "tributary_sqs_receives_total",
+            OF_QUEUE,
+            "Receives that were answered",
+            self.receives.clone(),
+        );
+        book.enter(
+            "tributary_sqs_receivers",
+            OF_QUEUE,
+            "Receives that run now",
+            self.receivers.clone(),
+        );
+        book.enter(
+            "tributary_sqs_extensions_total",
+            OF_QUEUE,
+            "Leases extended",
+            self.extensions.clone(),
+        );
+        book.enter(
+            "tributary_sqs_leases_lost_total",
+            OF_QUEUE,
+            "Leases that lapsed or were refused before the message had its verdict: an outage of SQS, or a \
+             call of more than 12 hours",
             self.leases_lost.clone(),
         );
-        ours.register(
-            "deletes_failed",
-            "Deletes that failed and are tried again",
+        book.enter(
+            "tributary_sqs_deletes_failed_total",
+            OF_QUEUE,
+            "Deletes that failed and are tried again; while they fail, `/readyz` says so, and nothing more is \
+             received once a window of them waits",
             self.deletes_failed.clone(),
         );
-        ours.register(
-            "stale_handles",
-            "Messages that could not be deleted because their receipt had become void",
+        book.enter(
+            "tributary_sqs_stale_handles_total",
+            OF_QUEUE,
+            "Messages done that could not be deleted because their receipt had become void: they come again",
             self.stale.clone(),
         );
     }
@@ -106,9 +149,18 @@ impl Meters {
 impl QueueMeters {
     /// Takes note of what the queue says it has.
     pub(crate) fn backlog(&self, backlog: Backlog) {
-        let Backlog { waiting, lent, delayed } = backlog;
+        let Backlog { waiting, lent, delayed, retention } = backlog;
         for (gauge, count) in self.messages.iter().zip([waiting, lent, delayed]) {
             gauge.set(count);
         }
+        match retention {
+            Some(seconds) => drop(self.retention.get_or_create(&self.of).set(seconds)),
+            None => drop(self.retention.remove(&self.of)),
+        }
+    }
+
+    /// Notes when the oldest message was sent that is not settled.
+    pub(crate) fn head(&self, sent: Option<SystemTime>) {
+        set_age(&self.head_age, sent);
     }
 }

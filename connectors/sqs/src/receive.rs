@@ -165,11 +165,12 @@ impl Receivers {
         if let Some(types) = message.types {
             self.serving.remember_types(&event, types);
         }
+        let sent = message.event.occurred_at;
         let (settlement, loan) = slot.submit_lent(message.event);
         let lease = Lease::new(received, self.serving.lease);
         let (id, handle) = (message.id, message.handle);
         // The settler outlives the receivers. If it has failed, the message comes back by itself.
-        drop(self.arrivals.send(Arrival { id, handle, event, lease, loan, settlement }));
+        drop(self.arrivals.send(Arrival { id, handle, event, sent, lease, loan, settlement }));
     }
 
     /// Waits until new messages may be received: somebody is mapped to the queue, the platform is

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use connector_core::{AnyOrder, EventId, Loan, Pending, Settled, Settlement, Verdict};
 use futures_util::StreamExt as _;
@@ -37,6 +37,8 @@ pub(crate) struct Arrival {
     /// What identifies this receipt of it.
     pub(crate) handle: String,
     pub(crate) event: EventId,
+    /// When it was sent, if the queue tells.
+    pub(crate) sent: Option<SystemTime>,
     pub(crate) lease: Lease,
     pub(crate) loan: Loan,
     pub(crate) settlement: Settlement,
@@ -50,6 +52,7 @@ struct Delivery {
     id: String,
     handle: String,
     event: EventId,
+    sent: Option<SystemTime>,
     lease: Lease,
     loan: Loan,
     stage: Stage,
@@ -181,7 +184,7 @@ impl Settler {
     }
 
     fn track(&mut self, arrival: Arrival) {
-        let Arrival { id, handle, event, lease, loan, settlement } = arrival;
+        let Arrival { id, handle, event, sent, lease, loan, settlement } = arrival;
         let ticket = self.next;
         self.next += 1;
         // A message that comes again while we still have it: the queue honours only the new
@@ -196,6 +199,7 @@ impl Settler {
             id,
             handle,
             event,
+            sent,
             lease,
             loan,
             stage: Stage::Called,
@@ -271,6 +275,7 @@ impl Settler {
         for ticket in gone {
             self.forget(ticket);
         }
+        self.serving.meters.head(self.books.values().filter_map(|delivery| delivery.sent).min());
     }
 
     /// Sends what is to be sent now.
@@ -434,6 +439,8 @@ impl Settler {
         if self.books.is_empty() {
             // What they failed for has ended, one way or another.
             self.leases_well();
+            // Nobody looks while there is nothing.
+            self.serving.meters.head(None);
         }
     }
 

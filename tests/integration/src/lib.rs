@@ -2,8 +2,9 @@
 //!
 //! [`kafka`], [`mosquitto`] and [`kubernetes`] are what connectors talk to and what a test does with
 //! it, [`connector`] a connector's own binary with its log, pages and signals, [`metrics`] what it
-//! says of itself, [`process`] what the kernel says of any process, [`browser`] what a person sees,
-//! [`certificates`] what TLS needs. The gateway is the crate `dev_gateway`, in the test's own process.
+//! says of itself, [`prometheus`] what is made of that, [`process`] what the kernel says of any
+//! process, [`browser`] what a person sees, [`certificates`] what TLS needs. The gateway is the
+//! crate `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
@@ -21,6 +22,8 @@ pub mod kubernetes;
 pub mod metrics;
 pub mod mosquitto;
 pub mod process;
+pub mod prometheus;
+pub mod sqs;
 pub mod wait;
 
 pub use certificates::Authority;
@@ -29,6 +32,7 @@ pub use gateway::Gateway;
 pub use kafka::{Broker, Record};
 pub use kubernetes::Cluster;
 pub use mosquitto::Mosquitto;
+pub use prometheus::Prometheus;
 pub use wait::{PATIENCE, until};
 
 use std::collections::HashMap;

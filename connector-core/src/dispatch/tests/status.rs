@@ -1,6 +1,6 @@
 //! What the status page is made from, while things happen.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -106,4 +106,55 @@ async fn holds_and_dead_letters_are_told() {
     let status_now = shown(&bench);
     assert_eq!(entry(&status_now["functions"], "name", "f")["dead_letters"], 1);
     assert_eq!(status_now["events"]["ended"]["dead_lettered"], 1);
+}
+
+/// What the page of metrics has under this name; empty: nothing yet.
+fn measured(bench: &Bench, name: &str) -> String {
+    let page = bench.intake.page();
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_metrics_tell_of_what_waits_and_how_near_the_limits_are() {
+    let settings = [
+        ("initial_retry_wait", "1h"),
+        ("max_retry_wait", "1h"),
+        ("function_concurrency", "3"),
+        ("buffer_bytes", "1Mi"),
+    ];
+    let bench = Bench::new(&settings, |seen| match &*seen.function {
+        "failing" => status(500),
+        "moved" => status(405),
+        _ => status(200),
+    })
+    .await;
+    bench.map(&[("failing", "t", &[]), ("moved", "u", &[]), ("strange", "x", &[("topics", "y")])]);
+    let lane = bench.lane(|_| {});
+    let _retried = submit(&lane, event("1", None)).await;
+    let retrying = "tributary_function_retrying_events{function=\"failing\"}";
+    bench.until("its first call has failed", |bench| measured(bench, retrying) == "1").await;
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let mut held = event("2", None);
+    held.topic = "u".into();
+    let _held = submit(&lane, held).await;
+    bench.until("it is held", |bench| measured(bench, "tributary_held_events") == "1").await;
+
+    for (name, value) in [
+        ("tributary_ready", "0"),
+        ("tributary_events_in_flight", "2"),
+        ("tributary_holds", "1"),
+        ("tributary_calls_running", "0"),
+        ("tributary_function_calls_running{function=\"failing\"}", "0"),
+        ("tributary_function_calls_limit{function=\"failing\"}", "3"),
+        ("tributary_buffer_bytes", "2"),
+        ("tributary_buffer_limit_bytes", "1048576"),
+        ("tributary_map_functions", "3"),
+    ] {
+        assert_eq!(measured(&bench, name), value, "{name}");
+    }
+    let oldest: f64 = measured(&bench, "tributary_oldest_event_seconds").parse().unwrap();
+    assert!((60.0..120.0).contains(&oldest), "{oldest}");
+    let listed: u64 = measured(&bench, "tributary_map_listed_timestamp_seconds").parse().unwrap();
+    assert!(listed > 1_600_000_000, "{listed}");
 }

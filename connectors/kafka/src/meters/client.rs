@@ -1,11 +1,10 @@
 //! How librdkafka is, by its own reports.
 
+use connector_core::metrics::{Book, Seconds};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::{Registry, Unit};
 
-use super::Seconds;
 use super::statistics::Health;
 
 /// The metrics of the client.
@@ -25,36 +24,40 @@ struct OfState {
 }
 
 impl Client {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "brokers",
-            "Brokers that the client is connected to, or tries to be",
+    pub(super) fn enter(&self, book: &mut Book) {
+        book.enter(
+            "tributary_kafka_client_brokers",
+            &["state"],
+            "Brokers that the client is connected to (`up`), or tries to be (`down`)",
             self.brokers.clone(),
         );
-        registry.register(
-            "errors",
+        book.enter(
+            "tributary_kafka_client_errors",
+            &[],
             "Requests that failed or were not answered, since the client was made",
             self.errors.clone(),
         );
-        registry.register_with_unit(
-            "round_trip",
+        book.enter(
+            "tributary_kafka_client_round_trip_seconds",
+            &[],
             "The 99th percentile of the slowest broker's answers",
-            Unit::Seconds,
             self.round_trip.clone(),
         );
-        registry.register(
-            "fetched_records",
+        book.enter(
+            "tributary_kafka_client_fetched_records",
+            &[],
             "Records fetched and not yet received by their lanes",
             self.fetched_records.clone(),
         );
-        registry.register_with_unit(
-            "fetched",
+        book.enter(
+            "tributary_kafka_client_fetched_bytes",
+            &[],
             "What these take",
-            Unit::Bytes,
             self.fetched_bytes.clone(),
         );
-        registry.register(
-            "waiting_replies",
+        book.enter(
+            "tributary_kafka_client_waiting_replies",
+            &[],
             "Replies and events that wait to be polled; growing, the process stands still",
             self.waiting_replies.clone(),
         );

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use connector_core::metrics::{Seconds, set_age};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-
-use super::Seconds;
 
 /// The metrics of one lane, held so that no label is looked up for a record.
 #[derive(Debug)]
@@ -51,8 +50,7 @@ impl LaneMeters {
     /// `None`: there is none, or it has no timestamp.
     pub(crate) fn head(&self, timestamp: Option<i64>) {
         let began = timestamp.and_then(|ms| u64::try_from(ms).ok()).map(Duration::from_millis);
-        let age = began.and_then(|began| (UNIX_EPOCH + began).elapsed().ok());
-        self.head_age.set(age.unwrap_or_default().as_secs_f64());
+        set_age(&self.head_age, began.map(|began| UNIX_EPOCH + began));
     }
 
     /// Notes why nothing is received, or that something is.

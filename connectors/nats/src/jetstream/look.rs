@@ -19,6 +19,7 @@ use crate::binding::{self, Terms};
 use crate::connect::Link;
 use crate::lane::Owner;
 use crate::letters::Letters;
+use crate::meters::Backlog;
 use crate::skipped::{self, Skipped};
 use crate::subject::{Filter, reduce};
 
@@ -37,6 +38,7 @@ pub(super) struct Found {
     pub(super) delivers: Vec<Filter>,
     pub(super) largest: usize,
     pub(super) floor: Floor,
+    pub(super) backlog: Backlog,
     pub(super) skipped: Option<Skipped>,
 }
 
@@ -242,6 +244,12 @@ impl Consumers {
             delivers,
             largest: largest(stream, &self.link),
             floor: Floor { sequence: info.ack_floor.stream_sequence, stream: born(stream) },
+            backlog: Backlog {
+                waiting: info.num_pending,
+                lent: info.num_ack_pending,
+                // Zero: none is deleted by age.
+                retention: Some(stream.cached_info().config.max_age).filter(|age| !age.is_zero()),
+            },
             skipped: None,
         }
     }

@@ -1,11 +1,12 @@
 //! A lane at work: asking for messages, tracking what became of them, extending their leases.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_nats::jetstream;
 use async_nats::{Message, Subject};
 use connector_core::conditions::Subject as Condition;
+use connector_core::metrics::{Seconds, set_age};
 use connector_core::{AnyOrder, Pending, Settled, Slot, Verdict};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -32,6 +33,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 struct Place {
     subject: Subject,
     sequence: u64,
+    /// When the message was stored, in nanoseconds since 1970.
+    published: u64,
     delivered: u32,
     /// The message that the delivery tells of, where it is not the message itself.
     about: Option<u64>,
@@ -51,11 +54,13 @@ pub(super) struct Running {
     alone: bool,
     wait: Duration,
     losses: Losses,
+    head_age: Seconds,
 }
 
 impl Running {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let letters = Letters::new(&shared.served.intake);
+        let head_age = shared.served.settler.meters.head_age(&shared.served.terms);
         let losses = Losses::new(shared.served.terms.longest_lease());
         Self {
             shared,
@@ -67,6 +72,7 @@ impl Running {
             alone: false,
             wait: FIRST_WAIT,
             losses,
+            head_age,
         }
     }
 
@@ -225,8 +231,8 @@ impl Running {
             self.settling.push(self.settler().pass_over(subject).boxed());
             return;
         }
-        let Position { sequence, delivered, .. } = position;
-        let place = Place { subject, sequence, delivered, about: None };
+        let Position { sequence, published, delivered, .. } = position;
+        let place = Place { subject, sequence, published, delivered, about: None };
         if let Some(skipped) = self.shared.served.skipped.clone() {
             let (context, advisory) = (self.shared.context.clone(), message.message.payload);
             self.finding.push(
@@ -254,7 +260,7 @@ impl Running {
     fn rescue(&mut self, search: Search) {
         let limited = self.shared.served.terms.max_deliver.is_some();
         for (subject, message) in search.found {
-            let sequence = message.position.sequence;
+            let Position { sequence, published, .. } = message.position;
             if self.is_not_ours(&message.subject) {
                 self.settling.push(self.settler().pass_over(subject).boxed());
                 continue;
@@ -267,7 +273,7 @@ impl Running {
                 "its headers or its subject break the connection: fetched from its stream"
             );
             self.shared.served.settler.meters.unreadable.inc();
-            let place = Place { subject, sequence, delivered: 1, about: None };
+            let place = Place { subject, sequence, published, delivered: 1, about: None };
             let mut event = fetched(message);
             event.last_delivery = limited;
             self.pending.track(place, slot.submit(event));
@@ -322,15 +328,27 @@ impl Running {
             settler.settle(place.subject, settled, wait).await;
         };
         self.settling.push(settle.boxed());
+        if self.pending.is_empty() {
+            // Nobody extends while there is nothing.
+            self.tell_head();
+        }
     }
 
     fn settler(&self) -> Settler {
         self.shared.served.settler.clone()
     }
 
+    /// Tells of the oldest message that has no verdict.
+    fn tell_head(&self) {
+        let oldest = self.pending.waiting().map(|place| place.published).min();
+        let stored = oldest.map(|nanos| UNIX_EPOCH + Duration::from_nanos(nanos));
+        set_age(&self.head_age, stored);
+    }
+
     /// Extends the lease of everything that has no verdict. While the connection is lost there is
     /// nothing to extend at; what lapses meanwhile comes again and joins its running call.
     async fn extend(&mut self) {
+        self.tell_head();
         let settler = &self.shared.served.settler;
         if !settler.watched.is_up() {
             return;

@@ -74,7 +74,7 @@ async fn a_consumer_that_its_owner_changes_is_served_as_it_is_then() {
     assert_eq!(gateway.ledger().calls().len(), 4);
     let info = stream.consumer_info("theirs").await.unwrap();
     assert_eq!(info.delivered.consumer_sequence, 2, "its only delivery was finished here");
-    assert_eq!(connector.metric("nats_connector_recovered_total").await, 0, "never given up on");
+    assert_eq!(connector.metric("tributary_nats_recovered_total").await, 0, "never given up on");
     connector.until_ready().await;
     connector.balanced().await;
 }
@@ -135,7 +135,7 @@ async fn the_last_delivery_is_finished_here() {
     until_empty(&stream, "theirs").await;
     let info = stream.consumer_info("theirs").await.unwrap();
     assert_eq!(info.delivered.consumer_sequence, 2);
-    assert_eq!(connector.metric("nats_connector_recovered_total").await, 0, "never given up on");
+    assert_eq!(connector.metric("tributary_nats_recovered_total").await, 0, "never given up on");
     until_is("delivered", 1, async || connector.came("delivered").await).await;
     connector.balanced().await;
 }
@@ -211,7 +211,7 @@ async fn what_a_crash_makes_the_server_skip_is_found_at_the_next_start() {
     assert!(ids.contains(&Some("nats:S/1".to_owned())), "{ids:?}");
     until_is("left in the queue", 0, async || stream.get_info().await.unwrap().state.messages)
         .await;
-    assert_eq!(connector.metric("nats_connector_recovered_total").await, 2);
+    assert_eq!(connector.metric("tributary_nats_recovered_total").await, 2);
     connector.balanced().await;
     assert_eq!(connector.stop().await.code(), Some(0));
 }

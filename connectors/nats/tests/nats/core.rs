@@ -205,7 +205,7 @@ async fn a_full_window_drops_the_newest_and_counts_it() {
     for n in 0..30 {
         client.publish("flood", n.to_string().into()).await.unwrap();
     }
-    let lost = async || connector.metric("nats_connector_lost_total{why=\"full\"}").await;
+    let lost = async || connector.metric("tributary_nats_lost_total{why=\"full\"}").await;
     until_is("lost", 25, lost).await;
     let refused = client.request("flood", "asks".into()).await.unwrap().headers.unwrap();
     assert_eq!(refused.get("Nats-Service-Error-Code").unwrap().as_str(), "503");

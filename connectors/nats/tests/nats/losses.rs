@@ -141,7 +141,7 @@ async fn publish(client: Client, at_once: usize) {
 async fn lost(connector: &Connector) -> usize {
     let mut lost = 0;
     for why in ["full", "stopped"] {
-        lost += connector.metric(&format!("nats_connector_lost_total{{why=\"{why}\"}}")).await;
+        lost += connector.metric(&format!("tributary_nats_lost_total{{why=\"{why}\"}}")).await;
     }
     lost as usize
 }

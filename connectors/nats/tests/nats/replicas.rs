@@ -101,7 +101,7 @@ async fn share_a_group(messages: usize) {
     publish(messages / 5).await;
     assert_eq!(gateway.ledger().calls().len(), messages / 5, "each once, by the others");
     for replica in &replicas {
-        assert_eq!(replica.metric("nats_connector_lost_total{why=\"full\"}").await, 0);
+        assert_eq!(replica.metric("tributary_nats_lost_total{why=\"full\"}").await, 0);
         replica.balanced().await;
     }
 }

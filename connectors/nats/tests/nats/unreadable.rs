@@ -50,7 +50,7 @@ async fn each_is_called_once_with_all_it_has_and_the_others_go_on() {
     assert_eq!(of("value").header("x-nats-color"), Some("red"));
     assert_eq!(of("name").header("x-nats-hex-41206e616d65"), Some("x"));
     assert_eq!(of("subject").header("x-nats-color"), Some("red"));
-    until_is("fetched", 3, async || connector.metric("nats_connector_unreadable_total").await)
+    until_is("fetched", 3, async || connector.metric("tributary_nats_unreadable_total").await)
         .await;
     connector.until_ready().await;
     server.publish("s.good", "after").await;
@@ -71,7 +71,7 @@ async fn one_that_is_retried_breaks_the_connection_no_more() {
     gateway.ledger().wait_for("three calls", |calls| calls.of("f").count() == 3).await;
     until_empty(&stream, "d").await;
     assert_eq!(gateway.ledger().calls().len(), 3);
-    assert_eq!(connector.metric("nats_connector_unreadable_total").await, 1, "found once");
+    assert_eq!(connector.metric("tributary_nats_unreadable_total").await, 1, "found once");
     connector.balanced().await;
 }
 

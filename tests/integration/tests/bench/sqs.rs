@@ -1,11 +1,9 @@
 //! What the SQS connector costs. Its broker, ElasticMQ, is slower than the connector by far, so there is nothing to
 //! learn from the rate; processor time and memory are the connector's own.
 
-use std::fmt::Write as _;
-use std::sync::OnceLock;
-
 use integration::connector::binary;
-use integration::{Gateway, Launch, process, root, unique};
+use integration::sqs::Queue;
+use integration::{Gateway, Launch, process, root};
 use tokio::process::Command;
 
 use crate::{PAYLOAD, RUNNING, at_rest, measured, mib, micros, oha, rate, reach};
@@ -24,14 +22,15 @@ async fn sqs() {
 
 /// Processor time for each event, beside `oha` before and after; the highest memory.
 async fn cost(endpoint: &str) {
-    let queue = create(endpoint).await;
+    let queue = Queue::create(endpoint, "bench", &[]).await;
     let gateway = Gateway::start(None).await;
-    gateway.deploy("work", &queue).await;
-    fill(endpoint, &queue, WARM_UP + EVENTS + WARM_UP).await;
+    gateway.deploy("work", &queue.name).await;
+    let messages = usize::try_from(WARM_UP + EVENTS + WARM_UP).expect("few");
+    queue.send(&"x".repeat(PAYLOAD), messages).await;
 
     // Built before anything is timed.
     binary("sqs").await;
-    let before = oha(&gateway, &headers(endpoint, &queue)).await;
+    let before = oha(&gateway, &headers(&queue)).await;
     let calls = gateway.begun().await;
     let connector = launch(endpoint, &gateway).ready().await;
     let (used, events, took) =
@@ -39,7 +38,7 @@ async fn cost(endpoint: &str) {
     reach(&gateway, calls + WARM_UP + EVENTS + WARM_UP).await;
     let peak = process::peak_resident(connector.pid()).expect("it runs");
     connector.end().await;
-    let after = oha(&gateway, &headers(endpoint, &queue)).await;
+    let after = oha(&gateway, &headers(&queue)).await;
     gateway.end().await;
 
     let each = micros(used, events);
@@ -54,10 +53,10 @@ async fn cost(endpoint: &str) {
 
 /// Memory with nothing to do: 100 functions mapped, a minute after it was ready.
 async fn idle(endpoint: &str) {
-    let queue = create(endpoint).await;
+    let queue = Queue::create(endpoint, "bench", &[]).await;
     let gateway = Gateway::start(None).await;
     for number in 0..100 {
-        gateway.deploy(&format!("f{number}"), &queue).await;
+        gateway.deploy(&format!("f{number}"), &queue.name).await;
     }
     let connector = launch(endpoint, &gateway).ready().await;
     at_rest(connector).await;
@@ -77,7 +76,7 @@ fn launch(endpoint: &str, gateway: &Gateway) -> Launch {
 }
 
 /// The headers of a call by the connector.
-fn headers(endpoint: &str, queue: &str) -> Vec<String> {
+fn headers(queue: &Queue) -> Vec<String> {
     let id = "f6a3a4a1-3f0c-4f5a-8a51-3c1d1a1f2b3c";
     vec![
         "Content-Type: text/plain".to_owned(),
@@ -85,10 +84,10 @@ fn headers(endpoint: &str, queue: &str) -> Vec<String> {
         "X-Event-Attempt: 1".to_owned(),
         "X-SQS-Receive-Count: 1".to_owned(),
         "User-Agent: tributary-sqs-connector/0.1.0".to_owned(),
-        format!("X-Topic: {queue}"),
+        format!("X-Topic: {}", queue.name),
         format!("X-Event-Id: sqs:{id}"),
         format!("X-SQS-Message-ID: {id}"),
-        format!("X-SQS-Queue-URL: {endpoint}/000000000000/{queue}"),
+        format!("X-SQS-Queue-URL: {}", queue.url()),
     ]
 }
 
@@ -98,34 +97,4 @@ async fn endpoint() -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let address = text.lines().find_map(|line| line.strip_prefix("ADDRESS="));
     format!("http://{}", address.expect("the script prints ADDRESS"))
-}
-
-async fn create(endpoint: &str) -> String {
-    let queue = unique("bench");
-    ask(endpoint, &format!("Action=CreateQueue&QueueName={queue}")).await;
-    queue
-}
-
-async fn fill(endpoint: &str, queue: &str, count: u64) {
-    let mut batch = "Action=SendMessageBatch".to_owned();
-    for number in 1..=10 {
-        let (entry, body) = (format!("SendMessageBatchRequestEntry.{number}"), "x".repeat(PAYLOAD));
-        write!(batch, "&{entry}.Id={number}&{entry}.MessageBody={body}").expect("it is a string");
-    }
-    let url = format!("{endpoint}/000000000000/{queue}");
-    for _ in 0..count / 10 {
-        ask(&url, &batch).await;
-    }
-}
-
-/// A request in the form that needs no client library.
-async fn ask(url: &str, form: &str) {
-    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    let client = CLIENT.get_or_init(|| {
-        drop(rustls::crypto::ring::default_provider().install_default());
-        reqwest::Client::new()
-    });
-    let request = client.post(url).header("content-type", "application/x-www-form-urlencoded");
-    let answer = request.body(form.to_owned()).send().await.expect("the broker answers");
-    assert!(answer.status().is_success(), "{form}: {}", answer.status());
 }

@@ -1,0 +1,66 @@
+//! A queue of SQS, for tests that have no need of a client library: requests in the form that is not signed.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use crate::unique;
+
+/// The most entries of one request.
+const BATCH: usize = 10;
+
+/// A queue at an endpoint.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    url: String,
+    /// Its name, which nothing else has.
+    pub name: String,
+}
+
+impl Queue {
+    /// Creates one with these attributes.
+    pub async fn create(endpoint: &str, purpose: &str, attributes: &[(&str, &str)]) -> Self {
+        let name = unique(purpose);
+        let mut form = format!("Action=CreateQueue&QueueName={name}");
+        for (number, (attribute, value)) in (1..).zip(attributes) {
+            let entry = format!("Attribute.{number}");
+            write!(form, "&{entry}.Name={attribute}&{entry}.Value={value}")
+                .expect("it is a string");
+        }
+        ask(endpoint, &form).await;
+        Self { url: format!("{endpoint}/000000000000/{name}"), name }
+    }
+
+    /// Sends this body, which needs no escaping, at least so many times.
+    pub async fn send(&self, body: &str, count: usize) {
+        let mut batch = "Action=SendMessageBatch".to_owned();
+        for number in 1..=BATCH.min(count) {
+            let entry = format!("SendMessageBatchRequestEntry.{number}");
+            write!(batch, "&{entry}.Id={number}&{entry}.MessageBody={body}")
+                .expect("it is a string");
+        }
+        for _ in 0..count.div_ceil(BATCH) {
+            ask(&self.url, &batch).await;
+        }
+    }
+
+    /// Where it is asked.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+async fn ask(url: &str, form: &str) {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    let client = CLIENT.get_or_init(|| {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        reqwest::Client::builder()
+            // Clients outlive the runtime of a single test, connections do not.
+            .pool_max_idle_per_host(0)
+            .build()
+            .expect("the client's settings are right")
+    });
+    let request = client.post(url).header("content-type", "application/x-www-form-urlencoded");
+    let answer = request.body(form.to_owned()).send().await.expect("the broker answers");
+    assert!(answer.status().is_success(), "{form}: {}", answer.status());
+}
