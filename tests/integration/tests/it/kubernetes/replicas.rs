@@ -60,7 +60,7 @@ impl Replicas {
     }
 
     /// Waits for one more call.
-    pub(super) async fn call(&self) {
+    async fn call(&self) {
         let before = self.gateway.ledger().calls().len();
         let more = |calls: &Calls| calls.iter().count() > before;
         self.gateway.ledger().wait_for("a call by the one that leads", more).await;
