@@ -95,6 +95,12 @@ prove-edge: need ## Prove it of MQTT on two brokers, and that connectors wait fo
 	@$(DEV) tests/run.sh --package mqtt-connector --test mqtt chaos -- --ignored --nocapture --test-threads 1
 	@$(DEV) tests/run.sh --package integration --test it late -- --ignored
 
+.PHONY: soak
+soak: need ## Break everything around a connector for as long as asked: SOURCE=kafka|sqs|sqs-fifo|jetstream|nats|mqtt SECONDS=600 (or EVENTS=1000000) SEED=1
+	@$(DEV) cargo run --locked --quiet --package soak -- "$(or $(SOURCE),kafka)" \
+	  --seconds "$(or $(SECONDS),$(if $(EVENTS),86400,600))" --events "$(EVENTS)" --seed "$(SEED)" --overload "$(OVERLOAD)" \
+	  --record "$(if $(RECORD),docs/reliability.md)"
+
 .PHONY: demo
 demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
 	@$(DEV) demo/run.sh
