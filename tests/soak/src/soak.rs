@@ -193,6 +193,7 @@ impl<S: Source> Soak<S> {
         self.tick();
         let (before, produced_before) = (self.tail.moment(), self.pace.made());
         let process = self.running().name.clone();
+        let forgotten = self.source.unread();
         self.inflict(kind, lasts).await;
         self.tick();
         let mended = self.tail.moment();
@@ -203,7 +204,7 @@ impl<S: Source> Soak<S> {
             if kind_judged == FaultKind::BrokerOutage { self.tail.moment() } else { mended };
         let fault = Fault::new(kind_judged, before, after).of(&process);
         let how = Some(kind.to_string());
-        self.note(Fault { how, produced_before: Some(produced_before), ..fault });
+        self.note(Fault { how, forgotten, produced_before: Some(produced_before), ..fault });
     }
 
     async fn inflict(&mut self, kind: Kind, lasts: Duration) {

@@ -67,6 +67,11 @@ pub(crate) trait Source: Sized {
         None
     }
 
+    /// How many settlements have been sent that the broker has not read. A connection that ends now takes them with it.
+    fn unread(&self) -> usize {
+        0
+    }
+
     /// How many events are not settled, after the connector has ended.
     async fn left(&self) -> u64;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use integration::Launch;
 use ledger_checker::plan::{Broker, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::{CONCURRENCY, Event, Process, Promise, Publisher, Source, Unsure, single};
@@ -69,6 +69,17 @@ impl Source for Mqtt {
         Client { address: self.process.address().to_owned(), connection: None }
     }
 
+    /// Mosquitto reads little while it sends a session what piled up, so thousands may lie in the sockets.
+    fn unread(&self) -> usize {
+        let port = |address: &str| {
+            let (_, port) = address.rsplit_once(':').expect("an address has a port");
+            format!(":{:04X}", port.parse::<u16>().expect("a port is a number"))
+        };
+        let ports = [port(self.process.address()), port(&self.proxied)];
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
+        table.lines().skip(1).filter_map(|line| queued(line, &ports)).sum::<usize>() / PUBACK_BYTES
+    }
+
     /// What the session is sent when somebody takes it up again.
     async fn left(&self) -> u64 {
         let count = async {
@@ -86,6 +97,31 @@ impl Source for Mqtt {
         timeout(ANSWER, count).await.ok().and_then(Result::ok).unwrap_or(u64::MAX)
     }
 }
+
+/// How many bytes a connection of the kernel's table has been sent to one of these ports that nobody has read there. Not of
+/// the feed's, which is told by its address.
+fn queued(line: &str, ports: &[String]) -> Option<usize> {
+    const ESTABLISHED: &str = "01";
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let [_, at, to, ESTABLISHED, queues, ..] = fields.as_slice() else { return None };
+    if [at, to].iter().any(|address| address.starts_with(FEED_IN_TABLE)) {
+        return None;
+    }
+    let (sending, receiving) = queues.split_once(':')?;
+    let leads = |address: &str| ports.iter().any(|port| address.ends_with(port));
+    let bytes = |queue: &str| usize::from_str_radix(queue, 16).ok();
+    match (leads(at), leads(to)) {
+        (true, _) => bytes(receiving),
+        (_, true) => bytes(sending),
+        _ => None,
+    }
+}
+
+/// Where the feed comes from, to be told from whoever else is connected.
+const FEED: &str = "127.0.0.2:0";
+/// The same in the kernel's table.
+const FEED_IN_TABLE: &str = "0200007F:";
+const PUBACK_BYTES: usize = 4;
 
 const CONNECT: u8 = 0x10;
 const PUBLISH: u8 = 0x30;
@@ -143,7 +179,10 @@ impl Client {
 }
 
 async fn connect(address: &str, id: &str, clean: bool) -> io::Result<TcpStream> {
-    let mut connection = TcpStream::connect(address).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(FEED.parse().map_err(io::Error::other)?)?;
+    let address = address.parse().map_err(io::Error::other)?;
+    let mut connection = socket.connect(address).await?;
     let mut body = text("MQTT");
     // 3.1.1, and no keep alive.
     body.extend([4, u8::from(clean) << 1, 0, 0]);
