@@ -1,4 +1,4 @@
-//! The short profile: everything is broken about twice. `make soak` does it for as long as asked.
+//! The short profile: everything is broken once. `make soak` does it for as long as asked.
 
 use std::process::Command;
 
@@ -13,11 +13,13 @@ fn soak(source: &str) {
 }
 
 #[test]
-fn kafka() {
-    soak("kafka");
+#[ignore = "half a minute: make soak does as much as is asked"]
+fn jetstream() {
+    soak("jetstream");
 }
 
 #[test]
+#[ignore = "half a minute: make soak does as much as is asked"]
 fn mqtt() {
     soak("mqtt");
 }
