@@ -191,6 +191,43 @@ impl Reader {
     }
 }
 
+/// Follows a ledger's file while it grows.
+#[derive(Debug)]
+pub struct Follower {
+    file: File,
+    /// What has been read of a line whose end has not.
+    begun: Vec<u8>,
+    /// The calls so far.
+    pub reader: Reader,
+}
+
+impl Follower {
+    /// From the beginning of a file.
+    #[must_use]
+    pub fn of(file: File) -> Self {
+        Self { file, begun: Vec::new(), reader: Reader::default() }
+    }
+
+    /// Reads what has been written since, and tells what each line said.
+    ///
+    /// # Errors
+    /// See [`Reader::take`]; or the file cannot be read.
+    pub fn catch_up(&mut self, mut tell: impl FnMut(&Reader, Said)) -> Result<(), Unreadable> {
+        let read = self.file.read_to_end(&mut self.begun);
+        read.map_err(|error| self.reader.unreadable(error.to_string()))?;
+        let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let rest = self.begun.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.begun, rest);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let line = std::str::from_utf8(line);
+            let line = line.map_err(|error| self.reader.unreadable(error.to_string()))?;
+            let said = self.reader.take(line)?;
+            tell(&self.reader, said);
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

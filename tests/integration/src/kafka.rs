@@ -7,12 +7,14 @@
 mod clients;
 mod cluster;
 mod member;
+mod rebalances;
 mod records;
 mod sampler;
 
 pub use clients::Committed;
 pub use cluster::Cluster;
 pub use member::JavaMember;
+pub use rebalances::Rebalances;
 pub use records::{Record, Stored, Transaction};
 pub use sampler::Sampler;
 

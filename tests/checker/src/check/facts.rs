@@ -198,11 +198,15 @@ impl<'a> Facts<'a> {
         let told = away.map(|outage| self.ns_at(outage.before)).fold(at, u64::min);
         let since = told.saturating_sub(travel_ms * 1_000_000);
 
+        // Nor does it hear what is said while it cannot be reached, though a client may still have much to read.
+        let until =
+            if fault.kind == FaultKind::BrokerOutage { self.ns_at(fault.after) } else { at };
+
         let mut exposed = Exposed { events: None, ..Exposed::none(fault) };
         let mut on_the_way = 0;
         for (event, over) in self.over.iter().enumerate() {
             if *over >= since
-                && self.finished_ns(event, fault).is_some_and(|ns| since <= ns && ns < at)
+                && self.finished_ns(event, fault).is_some_and(|ns| since <= ns && ns < until)
             {
                 on_the_way += self.begun(event, &exposed);
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use integration::kafka::Sampler;
+use integration::kafka::{Rebalances, Sampler};
 use integration::process::Signal;
 use integration::{Broker, Connector, Gateway, Launch, PATIENCE, root, unique};
 use ledger_checker::plan::{self, Entry, Fault, FaultKind, Ordering, PLAN, Run, Settling, Writer};
@@ -56,19 +56,7 @@ pub(crate) struct Stage {
 
 struct Running {
     connector: Connector,
-    /// How many lines of its log have been looked at.
-    lines: usize,
-    /// How long the ledger was when the group began to take partitions away, until it has given some again. Calls that
-    /// were about to begin may still do so.
-    revoked: Option<(FaultKind, u64)>,
-}
-
-impl Running {
-    /// The rebalance that has come to its end, if there is one.
-    fn over(&mut self, name: &str, place: u64) -> Option<Fault> {
-        let (kind, began) = self.revoked.take()?;
-        Some(fault(kind, Some(name), began, place))
-    }
+    rebalances: Rebalances,
 }
 
 impl Stage {
@@ -211,7 +199,8 @@ impl Stage {
             launch = launch.set(setting, *value);
         }
         let connector = launch.start().await;
-        self.connectors.insert(name.clone(), Running { connector, lines: 0, revoked: None });
+        self.connectors
+            .insert(name.clone(), Running { connector, rebalances: Rebalances::default() });
         self.top_up().await;
         name
     }
@@ -412,16 +401,8 @@ impl Stage {
         let before = std::mem::replace(&mut self.place, self.tail.place());
         let mut faults = Vec::new();
         for (name, running) in &mut self.connectors {
-            let log = running.connector.lines();
-            for line in &log[std::mem::replace(&mut running.lines, log.len())..] {
-                if line.contains("partitions revoked") {
-                    running.revoked.get_or_insert((FaultKind::Revoke, before));
-                } else if line.contains("partitions lost") {
-                    running.revoked = Some((FaultKind::Lose, before));
-                } else if line.contains("partitions assigned") {
-                    faults.extend(running.over(name, self.place));
-                }
-            }
+            let over = running.rebalances.look(&running.connector, before, self.place);
+            faults.extend(over.into_iter().map(|fault| fault.of(name)));
         }
         for fault in faults {
             self.write(Entry::Fault(fault));
@@ -431,8 +412,8 @@ impl Stage {
     /// Takes a connector that is about to end out of those that are looked at.
     fn take(&mut self, name: &str) -> Connector {
         let mut running = self.connectors.remove(name).expect("it runs");
-        if let Some(fault) = running.over(name, self.tail.place()) {
-            self.write(Entry::Fault(fault));
+        if let Some(fault) = running.rebalances.over(self.tail.place()) {
+            self.write(Entry::Fault(fault.of(name)));
         }
         running.connector
     }

@@ -2,25 +2,27 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-use ledger_checker::ledger::{Reader, Said};
+use ledger_checker::ledger::{Follower, Said};
 
 use crate::feed::{Feed, LANES};
 
 /// What the ledger says so far.
 pub(crate) struct Tail {
-    file: File,
-    /// What has been read of a line whose end has not.
-    begun: Vec<u8>,
-    reader: Reader,
-    processes: HashMap<String, Process>,
+    ledger: Follower,
+    progress: Progress,
     /// How many records have been called for at least once.
     pub(crate) events: usize,
+}
+
+#[derive(Default)]
+struct Progress {
+    processes: HashMap<String, Process>,
+    /// For each record: whether it has been called for.
     seen: Vec<bool>,
-    /// The highest offset called in each partition.
-    last: [i64; LANES],
+    /// Where each partition is to be called next, at the earliest.
+    next: [i64; LANES],
 }
 
 /// One process, as the gateway sees it.
@@ -34,66 +36,53 @@ pub(crate) struct Process {
 
 impl Tail {
     pub(crate) fn of(ledger: &Path) -> Self {
-        Self {
-            file: File::open(ledger).expect("the gateway has begun its ledger"),
-            begun: Vec::new(),
-            reader: Reader::default(),
-            processes: HashMap::new(),
-            events: 0,
-            seen: Vec::new(),
-            last: [-1; LANES],
-        }
+        let file = File::open(ledger).expect("the gateway has begun its ledger");
+        Self { ledger: Follower::of(file), progress: Progress::default(), events: 0 }
     }
 
     /// Reads what has been written since.
     pub(crate) fn catch_up(&mut self, feed: &Feed) {
-        self.file.read_to_end(&mut self.begun).expect("the ledger can be read");
-        let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return };
-        let rest = self.begun.split_off(end + 1);
-        let lines = std::mem::replace(&mut self.begun, rest);
-        self.seen.resize(feed.made.len(), false);
-        for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            let line = std::str::from_utf8(line).expect("the ledger is text");
-            match self.reader.take(line).expect("the ledger can be understood") {
-                Said::Start(call) => {
-                    let call = &self.reader.calls[call];
-                    let process = self.processes.entry(call.process.clone()).or_default();
-                    process.calls += 1;
-                    process.running += 1;
-                    // An unknown payload is the checker's to complain of.
-                    let Some(record) = feed.by_body.get(&call.body) else { continue };
-                    let (lane, offset) = feed.made[*record];
-                    self.last[lane] = self.last[lane].max(offset);
-                    self.events += usize::from(!std::mem::replace(&mut self.seen[*record], true));
-                }
-                Said::End(call) => {
-                    let call = &self.reader.calls[call];
-                    if let Some(process) = self.processes.get_mut(&call.process) {
-                        process.running -= 1;
-                    }
-                }
-                Said::Else => {}
+        let (progress, events) = (&mut self.progress, &mut self.events);
+        progress.seen.resize(feed.made.len(), false);
+        let read = self.ledger.catch_up(|ledger, said| match said {
+            Said::Start(call) => {
+                let call = &ledger.calls[call];
+                let process = progress.processes.entry(call.process.clone()).or_default();
+                process.calls += 1;
+                process.running += 1;
+                // An unknown payload is the checker's to complain of.
+                let Some(record) = feed.by_body.get(&call.body) else { return };
+                let (lane, offset) = feed.made[*record];
+                progress.next[lane] = progress.next[lane].max(offset + 1);
+                *events += usize::from(!std::mem::replace(&mut progress.seen[*record], true));
             }
-        }
+            Said::End(call) => {
+                if let Some(process) = progress.processes.get_mut(&ledger.calls[call].process) {
+                    process.running -= 1;
+                }
+            }
+            Said::Else => {}
+        });
+        read.expect("the ledger can be understood");
     }
 
     /// How long the ledger is, as far as it has been read.
     pub(crate) fn place(&self) -> u64 {
-        self.reader.place
+        self.ledger.reader.place
     }
 
     /// How many calls have begun.
     pub(crate) fn calls(&self) -> usize {
-        self.reader.calls.len()
+        self.ledger.reader.calls.len()
     }
 
     pub(crate) fn process(&self, name: &str) -> Process {
-        self.processes.get(name).copied().unwrap_or_default()
+        self.progress.processes.get(name).copied().unwrap_or_default()
     }
 
     /// How many records no connector can have received, if each receives `window` of a partition in advance.
     pub(crate) fn unread(&self, feed: &Feed, window: usize) -> usize {
-        let beyond = feed.ends.iter().zip(&self.last).map(|(end, last)| end - 1 - last);
+        let beyond = feed.ends.iter().zip(&self.progress.next).map(|(end, next)| end - next);
         beyond
             .map(|beyond| usize::try_from(beyond).expect("calls are of records there are"))
             .map(|beyond| beyond.saturating_sub(window))

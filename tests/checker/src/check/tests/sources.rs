@@ -100,6 +100,24 @@ fn only_mqtt_repeats_when_its_connection_ends() {
 }
 
 #[test]
+fn what_is_settled_while_nobody_listens_is_repeated() {
+    let mut story = at(Broker::Mqtt, Ordering::Key);
+    let before = story.place;
+    for event in 0..4 {
+        story.deliver("p", event);
+    }
+    let fault = story.fault(FaultKind::BrokerOutage, Some("p"));
+    let after = std::mem::replace(&mut fault.before, before);
+    for event in 0..4 {
+        story.deliver("p", event);
+    }
+    story.is_kept();
+    story.evidence.faults[0].0.before = after;
+    story.evidence.run.settling = Settling::Single { lease_ms: 0, travel_ms: 1 };
+    story.violates(&[BOUND]);
+}
+
+#[test]
 fn strain_explains_nothing() {
     let mut story = told(Broker::Mqtt, Ordering::Key);
     story.fault(FaultKind::Strain, None);

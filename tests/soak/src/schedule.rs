@@ -1,0 +1,210 @@
+//! What is broken when, for how long: all of it from one number.
+//!
+//! Faults come in rounds. Each round has every kind once, in an order of its own, so that however short a run is, no kind
+//! is much rarer than another.
+
+use std::fmt;
+use std::time::Duration;
+
+use ledger_checker::plan::FaultKind;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use crate::proxy::Weather;
+
+/// Where a link leads, seen from the connector.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Link {
+    Broker,
+    Gateway,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// The weather on a link.
+    Link(Link, Weather),
+    /// SIGKILL for the connector, and another is started at once.
+    Kill,
+    /// SIGTERM for the connector, and another is started when it has ended.
+    Replace,
+    /// SIGSTOP for the connector, longer than any session or lease lasts.
+    Freeze,
+    /// The broker is ended and started again.
+    RestartBroker,
+    /// SIGSTOP for the broker.
+    FreezeBroker,
+    /// The gateway closes its port and every connection.
+    RestartGateway,
+    /// Three answers in ten are a 500, a reset, or a 503.
+    BadAnswers,
+    /// Every answer takes long.
+    SlowAnswers,
+    /// A function is replaced by its next version: for a moment 503 at once, and not listed.
+    RollingUpdate,
+    /// A function is scaled up from nothing: the first calls take long.
+    ColdStart,
+    /// The gateway cannot tell which functions there are.
+    NoListing,
+}
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Planned {
+    /// How long after the one before has healed it begins.
+    pub(crate) after: Duration,
+    pub(crate) kind: Kind,
+    pub(crate) lasts: Duration,
+}
+
+/// The faults of a run, without end.
+pub(crate) struct Schedule {
+    random: StdRng,
+    kinds: Vec<Kind>,
+    round: Vec<Kind>,
+}
+
+const LATE: Duration = Duration::from_millis(150);
+/// So narrow that a batch of events takes a while, and no call or lease runs out.
+const NARROW: u32 = 256 * 1024;
+
+impl Schedule {
+    /// With every kind but those that this source's broker cannot stand.
+    pub(crate) fn new(seed: u64, without: &[Kind]) -> Self {
+        let weathers = [
+            Weather::Closed,
+            Weather::Reset,
+            Weather::Silent,
+            Weather::Slow(LATE),
+            Weather::Narrow(NARROW),
+        ];
+        let links = [Link::Broker, Link::Gateway]
+            .into_iter()
+            .flat_map(|link| weathers.map(|weather| Kind::Link(link, weather)));
+        let others = [
+            Kind::Kill,
+            Kind::Replace,
+            Kind::Freeze,
+            Kind::RestartBroker,
+            Kind::FreezeBroker,
+            Kind::RestartGateway,
+            Kind::BadAnswers,
+            Kind::SlowAnswers,
+            Kind::RollingUpdate,
+            Kind::ColdStart,
+            Kind::NoListing,
+        ];
+        let kinds = links.chain(others).filter(|kind| !without.contains(kind)).collect();
+        Self { random: StdRng::seed_from_u64(seed), kinds, round: Vec::new() }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Planned;
+
+    fn next(&mut self) -> Option<Planned> {
+        if self.round.is_empty() {
+            self.round.clone_from(&self.kinds);
+            self.round.shuffle(&mut self.random);
+        }
+        let kind = self.round.pop()?;
+        let (least, most) = kind.lasts_ms();
+        let mut between =
+            |least, most| Duration::from_millis(self.random.random_range(least..=most));
+        Some(Planned { after: between(50, 500), kind, lasts: between(least, most) })
+    }
+}
+
+impl Kind {
+    /// How long it lasts, in milliseconds.
+    fn lasts_ms(self) -> (u64, u64) {
+        match self {
+            Self::Link(_, Weather::Silent) | Self::FreezeBroker => (500, 4_000),
+            // Longer than any session or lease of a run.
+            Self::Freeze => (4_500, 6_000),
+            Self::Kill | Self::Replace | Self::RestartBroker => (0, 0),
+            Self::Link(..) | Self::RestartGateway | Self::RollingUpdate => (100, 1_500),
+            Self::BadAnswers | Self::SlowAnswers | Self::ColdStart | Self::NoListing => {
+                (500, 2_000)
+            }
+        }
+    }
+
+    /// What it is to the judge.
+    pub(crate) fn judged_as(self) -> FaultKind {
+        match self {
+            Self::Kill => FaultKind::Kill,
+            Self::Replace => FaultKind::Leave,
+            Self::Freeze => FaultKind::Freeze,
+            Self::Link(_, Weather::Slow(_) | Weather::Narrow(_) | Weather::Fair) => {
+                FaultKind::Strain
+            }
+            Self::Link(Link::Broker, _) | Self::RestartBroker | Self::FreezeBroker => {
+                FaultKind::BrokerOutage
+            }
+            Self::Link(Link::Gateway, _) | Self::RestartGateway => FaultKind::GatewayOutage,
+            Self::BadAnswers | Self::SlowAnswers | Self::RollingUpdate | Self::ColdStart => {
+                FaultKind::Strain
+            }
+            Self::NoListing => FaultKind::Strain,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Link(link, weather) = self {
+            let link = match link {
+                Link::Broker => "broker",
+                Link::Gateway => "gateway",
+            };
+            let weather = match weather {
+                Weather::Fair => "fair",
+                Weather::Slow(_) => "slow",
+                Weather::Narrow(_) => "narrow",
+                Weather::Silent => "half-open",
+                Weather::Closed => "cut",
+                Weather::Reset => "reset",
+            };
+            return write!(f, "link to the {link} {weather}");
+        }
+        f.write_str(match self {
+            Self::Kill => "connector SIGKILL",
+            Self::Replace => "connector replaced",
+            Self::Freeze => "connector SIGSTOP",
+            Self::RestartBroker => "broker restarted",
+            Self::FreezeBroker => "broker SIGSTOP",
+            Self::RestartGateway => "gateway restarted",
+            Self::BadAnswers => "bad answers",
+            Self::SlowAnswers => "slow answers",
+            Self::RollingUpdate => "rolling update",
+            Self::ColdStart => "cold start",
+            Self::NoListing | Self::Link(..) => "no listing",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(seed: u64) -> Vec<Planned> {
+        Schedule::new(seed, &[Kind::RestartBroker]).take(60).collect()
+    }
+
+    #[test]
+    fn a_seed_repeats_its_faults_and_another_has_others() {
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+    }
+
+    #[test]
+    fn a_round_has_every_kind_once() {
+        let mut names: Vec<_> = of(1).iter().take(20).map(|one| one.kind.to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 20);
+        assert!(!names.contains(&Kind::RestartBroker.to_string()));
+    }
+}

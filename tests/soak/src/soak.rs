@@ -1,0 +1,444 @@
+//! One run: a broker, a gateway and a connector with proxies between them, and what is done to all of these.
+//!
+//! What is broken is mended, and the next thing is broken once the connector gets on again. If it does not, the run has
+//! failed there and then; everything else is the judge's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use integration::kafka::{Rebalances, Sampler};
+use integration::process::Signal;
+use integration::{Connector, Gateway, Launch, judged, root, unique};
+use ledger_checker::notes::Notes;
+use ledger_checker::plan::{Fault, FaultKind, Run};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::feed::{Pace, Rate, SharedNotes, feed};
+use crate::memory::Memory;
+use crate::proxy::{Proxy, Weather};
+use crate::schedule::{Kind, Link, Planned, Schedule};
+use crate::source::{CONCURRENCY, Source};
+use crate::tail::Tail;
+
+/// The functions that every event has to reach.
+const FUNCTIONS: [&str; 2] = ["bill", "ship"];
+/// How long a call takes, in milliseconds, while all is well.
+const CALL_MS: (u64, u64) = (1, 10);
+/// How long a call may take; one whose answer is lost does.
+const UPSTREAM_TIMEOUT: &str = "4s";
+/// How long the first calls of a cold function take: a tenth of what a scaled-down cluster may take, within the timeout.
+const COLD_MS: u64 = 2_500;
+/// How long a call takes while too much is sent, in milliseconds: by twice 32 running calls, 160 events are called in a
+/// second.
+const OVERLOAD_MS: (u64, u64) = (100, 300);
+/// Ten times that.
+const OVERLOAD: u32 = 1_600;
+/// How many pairs have to be answered well before the next fault.
+const LIFE: usize = 200;
+/// How long nothing may get on.
+const PATIENCE: Duration = Duration::from_secs(90);
+const TICK: Duration = Duration::from_millis(10);
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) seed: u64,
+    /// How long events are sent and things are broken.
+    pub(crate) lasts: Duration,
+    /// After how many events both end, if that is sooner.
+    pub(crate) events: usize,
+    /// Breaks nothing, and sends ten times as many events as can be called.
+    pub(crate) overload: bool,
+}
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) kept: bool,
+    /// What the judge said, and what else was seen.
+    pub(crate) said: String,
+}
+
+/// Runs one.
+pub(crate) async fn run<S: Source>(size: Size) -> Outcome {
+    let mut soak = Soak::<S>::open(size).await;
+    // What had to be built first took its time.
+    soak.began = Instant::now();
+    let feeding = soak.feed(size).await;
+    if size.overload {
+        soak.overload(size.lasts).await;
+    } else {
+        soak.break_everything(size).await;
+    }
+    soak.finish(feeding).await
+}
+
+struct Soak<S> {
+    began: Instant,
+    source: S,
+    to_broker: Proxy,
+    to_gateway: Proxy,
+    gateway: Gateway,
+    launch: Launch,
+    notes: SharedNotes,
+    folder: PathBuf,
+    tail: Tail,
+    sampler: Option<Sampler>,
+    pace: Arc<Pace>,
+    connector: Option<Running>,
+    memory: Memory,
+    faults: usize,
+    doing: String,
+    said: Instant,
+}
+
+struct Running {
+    name: String,
+    connector: Connector,
+    rebalances: Rebalances,
+}
+
+impl<S: Source> Soak<S> {
+    async fn open(size: Size) -> Self {
+        let (to_broker, to_gateway) = (Proxy::listen().await, Proxy::listen().await);
+        let source = S::start(&to_broker).await;
+        let promise = source.promise();
+        let run = Run {
+            name: promise.name.to_owned(),
+            seed: size.seed,
+            broker: promise.broker,
+            functions: FUNCTIONS.iter().map(|name| format!("{name}.openfaas-fn")).collect(),
+            ordering: promise.ordering,
+            settling: promise.settling,
+            lane_window: promise.lane_window as u64,
+        };
+        let folder = root().join("var/soak").join(unique("run"));
+        let notes = Notes::begin(&folder, run).expect("the checkout can be written");
+        let gateway = Gateway::start(Some(&notes.ledger())).await;
+        let address = gateway.url().strip_prefix("http://").expect("it speaks plain HTTP");
+        to_gateway.leads_to(address);
+        for function in FUNCTIONS {
+            gateway.deploy(function, &source.topic()).await;
+        }
+        let launch = Launch::new(S::CONNECTOR)
+            .set("gateway_url", format!("http://{}", to_gateway.address()))
+            .set("rebuild_interval", "1s")
+            .set("function_concurrency", CONCURRENCY.to_string())
+            .set("upstream_timeout", UPSTREAM_TIMEOUT)
+            .set("initial_retry_wait", "20ms")
+            .set("max_retry_wait", "500ms")
+            .set("max_retry_attempts", "-1")
+            .set("print_response", "false");
+        let mut soak = Self {
+            began: Instant::now(),
+            launch: source.settings(launch),
+            sampler: source.watch(&folder),
+            tail: Tail::of(&notes.ledger()),
+            source,
+            to_broker,
+            to_gateway,
+            gateway,
+            notes: SharedNotes::new(notes),
+            folder,
+            pace: Arc::default(),
+            connector: None,
+            memory: Memory::default(),
+            faults: 0,
+            doing: "nothing is broken".to_owned(),
+            said: Instant::now(),
+        };
+        soak.functions_are_well().await;
+        soak.start().await;
+        // A broker keeps events only for whom it knows.
+        soak.running().connector.ready().await;
+        soak
+    }
+
+    /// Begins to send events.
+    async fn feed(&self, size: Size) -> JoinHandle<()> {
+        let publisher = self.source.publisher().await;
+        let rate = if size.overload { Rate::EachSecond(OVERLOAD) } else { self.source.rate() };
+        let much = (size.events, rate);
+        tokio::spawn(feed(publisher, much, self.notes.clone(), Arc::clone(&self.pace)))
+    }
+
+    /// Lets events pile up. What piled up is called by functions that are well again.
+    async fn overload(&mut self, lasts: Duration) {
+        "ten times too much is sent".clone_into(&mut self.doing);
+        let (least, most) = OVERLOAD_MS;
+        self.functions(json!({ "delay_ms": least, "delay_max_ms": most }), lasts).await;
+        "nothing more is sent".clone_into(&mut self.doing);
+    }
+
+    /// Breaks one thing after the other, until it is time or everything has been called.
+    async fn break_everything(&mut self, size: Size) {
+        let mut schedule = Schedule::new(size.seed, self.source.unfit());
+        self.gets_on().await;
+        let is_over = |soak: &Self| soak.began.elapsed() > size.lasts || soak.is_done(size.events);
+        while !is_over(self) {
+            let Some(planned) = schedule.next() else { break };
+            self.wait(planned.after).await;
+            self.suffer(planned).await;
+        }
+        "nothing is broken any more".clone_into(&mut self.doing);
+    }
+
+    /// One fault, from before it begins until the connector gets on again.
+    async fn suffer(&mut self, Planned { kind, lasts, .. }: Planned) {
+        self.faults += 1;
+        self.doing = kind.to_string();
+        self.tick();
+        let (before, produced_before) = (self.tail.moment(), self.pace.made());
+        let process = self.running().name.clone();
+        let forgotten = self.source.unread();
+        self.inflict(kind, lasts).await;
+        self.tick();
+        let mended = self.tail.moment();
+        self.gets_on().await;
+        let kind_judged = kind.judged_as();
+        // A broker is told nothing until the connector has found it again.
+        let after =
+            if kind_judged == FaultKind::BrokerOutage { self.tail.moment() } else { mended };
+        let fault = Fault::new(kind_judged, before, after).of(&process);
+        let how = Some(kind.to_string());
+        self.note(Fault { how, forgotten, produced_before: Some(produced_before), ..fault });
+    }
+
+    async fn inflict(&mut self, kind: Kind, lasts: Duration) {
+        match kind {
+            Kind::Link(link, weather) => {
+                self.link(link).set(weather);
+                self.wait(lasts).await;
+                self.link(link).set(Weather::Fair);
+            }
+            Kind::Kill => {
+                // No word with anybody before the signal.
+                let _ended = self.take().connector.kill_now().await;
+                self.start().await;
+            }
+            Kind::Replace => {
+                let _ended = self.take().connector.end().await;
+                self.start().await;
+            }
+            Kind::Freeze => {
+                self.running().connector.signal(Signal::Stop);
+                self.wait(lasts).await;
+                self.running().connector.signal(Signal::Continue);
+            }
+            Kind::RestartBroker => self.source.process().restart().await,
+            Kind::FreezeBroker => {
+                self.source.process().freeze();
+                self.wait(lasts).await;
+                self.source.process().thaw();
+            }
+            Kind::RestartGateway => {
+                self.gateway.stop(lasts.as_millis()).await;
+                self.wait(lasts).await;
+            }
+            Kind::BadAnswers => {
+                let all = json!([
+                    { "share": 0.1, "fault": { "status": 500 } },
+                    { "share": 0.1, "fault": { "status": 503 } },
+                    { "share": 0.1, "fault": { "do": "reset" } },
+                ]);
+                self.functions(json!({ "mix": all }), lasts).await;
+            }
+            Kind::SlowAnswers => {
+                self.functions(json!({ "delay_ms": 100, "delay_max_ms": 400 }), lasts).await;
+            }
+            Kind::RollingUpdate => {
+                let [function, _] = FUNCTIONS;
+                self.gateway.platform(&json!({ "hidden": { function: 1 } })).await;
+                self.gateway.fault(function, &json!({ "status": 503 })).await;
+                self.wait(lasts).await;
+                self.functions_are_well().await;
+            }
+            Kind::ColdStart => {
+                let cold = json!({ "delay_ms": COLD_MS, "times": CONCURRENCY });
+                self.functions(cold, lasts).await;
+            }
+            Kind::NoListing => {
+                self.gateway.platform(&json!({ "listing": { "status": 500 } })).await;
+                self.wait(lasts).await;
+                self.gateway.platform(&json!({ "listing": null })).await;
+            }
+        }
+    }
+
+    fn link(&self, link: Link) -> &Proxy {
+        match link {
+            Link::Broker => &self.to_broker,
+            Link::Gateway => &self.to_gateway,
+        }
+    }
+
+    /// All functions meet this for a while.
+    async fn functions(&mut self, fault: Value, lasts: Duration) {
+        for function in FUNCTIONS {
+            self.gateway.fault(function, &fault).await;
+        }
+        self.wait(lasts).await;
+        self.functions_are_well().await;
+    }
+
+    async fn functions_are_well(&self) {
+        let (least, most) = CALL_MS;
+        for function in FUNCTIONS {
+            let fault = json!({ "delay_ms": least, "delay_max_ms": most });
+            self.gateway.fault(function, &fault).await;
+        }
+    }
+
+    async fn start(&mut self) {
+        let (name, content_type) = self.notes.lock().process().expect("the plan can be written");
+        let connector = self.launch.clone().set("content_type", content_type).start().await;
+        self.connector = Some(Running { name, connector, rebalances: Rebalances::default() });
+    }
+
+    fn running(&self) -> &Running {
+        self.connector.as_ref().expect("one runs")
+    }
+
+    /// Takes the connector out of what is looked at.
+    fn take(&mut self) -> Running {
+        self.tick();
+        let mut running = self.connector.take().expect("one runs");
+        if let Some(fault) = running.rebalances.over(self.tail.moment()) {
+            self.note(named(fault, &running.name));
+        }
+        running
+    }
+
+    /// Waits until a good deal has been answered well since, or there is nothing to do.
+    async fn gets_on(&mut self) {
+        self.tick();
+        let (enough, since) = (self.tail.well() + LIFE, Instant::now());
+        while self.tail.well() < enough && !self.is_done(self.pace.made().max(1)) {
+            self.gets_on_in_time(since);
+            self.wait(TICK).await;
+        }
+    }
+
+    /// Whether so many events have been made, and all been answered well.
+    fn is_done(&self, events: usize) -> bool {
+        self.pace.made() >= events && self.tail.well() >= self.pace.made() * FUNCTIONS.len()
+    }
+
+    fn gets_on_in_time(&self, since: Instant) {
+        if since.elapsed() > PATIENCE {
+            let log = self.connector.as_ref().map(|it| it.connector.lines()).unwrap_or_default();
+            let tail = &log[log.len().saturating_sub(40)..];
+            panic!(
+                "nothing gets on since {PATIENCE:?}, after: {}; see {}\n{}",
+                self.doing,
+                self.folder.display(),
+                tail.join("\n")
+            );
+        }
+    }
+
+    async fn wait(&mut self, lasts: Duration) {
+        let until = Instant::now() + lasts;
+        loop {
+            self.tick();
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            sleep(left.min(TICK)).await;
+        }
+    }
+
+    /// Takes note of what has happened since the last look.
+    fn tick(&mut self) {
+        let before = self.tail.moment();
+        self.tail.catch_up();
+        self.pace.tell_begun(self.tail.begun());
+        let now = self.tail.moment();
+        let mut faults = Vec::new();
+        if let Some(running) = &mut self.connector {
+            let over = running.rebalances.look(&running.connector, before, now);
+            faults.extend(over.into_iter().map(|fault| named(fault, &running.name)));
+            self.memory.look(running.connector.pid());
+        }
+        for fault in faults {
+            self.note(fault);
+        }
+        if self.said.elapsed() > SAY_EVERY {
+            self.said = Instant::now();
+            self.say();
+        }
+    }
+
+    fn note(&mut self, fault: Fault) {
+        self.notes.lock().fault(fault).expect("the plan can be written");
+    }
+
+    fn say(&self) {
+        let (made, begun) = (self.pace.made(), self.tail.begun());
+        println!(
+            "{:6.0} s  {made} published, {} not yet called, {} calls ({} running), {} faults, {}; {}",
+            self.began.elapsed().as_secs_f64(),
+            made.saturating_sub(begun),
+            self.tail.calls(),
+            self.tail.running(),
+            self.faults,
+            self.memory,
+            self.doing,
+        );
+    }
+
+    /// Lets everything be called, ends everything in good order, and has it judged.
+    async fn finish(mut self, feeding: JoinHandle<()>) -> Outcome {
+        self.pace.close();
+        while !feeding.is_finished() {
+            self.wait(TICK).await;
+        }
+        feeding.await.expect("whatever cannot be sent is sent again");
+        let promise = self.source.promise();
+        let (mut well, mut since) = (self.tail.well(), Instant::now());
+        while !self.is_done(0) {
+            if self.tail.well() > well {
+                (well, since) = (self.tail.well(), Instant::now());
+            }
+            // What is never settled may be lost, and nobody knows how much.
+            if promise.settling == ledger_checker::plan::Settling::Never
+                && since.elapsed() > Duration::from_secs(5)
+            {
+                break;
+            }
+            self.gets_on_in_time(since);
+            self.wait(TICK).await;
+        }
+        self.say();
+        let _ended = self.take().connector.end().await;
+        if let Some(sampler) = self.sampler.take() {
+            sampler.end();
+        }
+        self.gateway.end().await;
+        let left = self.source.left().await;
+        self.notes.lock().end(left).expect("the plan can be written");
+        let (kept, said) = judged(&self.folder).await;
+        if kept {
+            // Some hundred megabytes. What failed is kept to be looked at.
+            std::fs::remove_dir_all(&self.folder).expect("the folder is ours");
+        }
+        let kept_in =
+            if kept { String::new() } else { format!("  see {}\n", relative(&self.folder)) };
+        Outcome { kept, said: format!("{said}  {}\n{kept_in}", self.memory.tenths()) }
+    }
+}
+
+fn relative(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    format!("var/soak/{}", name.to_string_lossy())
+}
+
+/// A rebalance is named by itself in the table.
+fn named(fault: Fault, process: &str) -> Fault {
+    let how = if fault.kind == FaultKind::Lose { "lanes lost" } else { "rebalance" };
+    Fault { how: Some(how.to_owned()), ..fault.of(process) }
+}

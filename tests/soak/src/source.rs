@@ -1,0 +1,164 @@
+//! What a soak has to know of each source: how its broker is started and hurt, how events are sent to it, what it has in
+//! the end, and what the judge may hold against the connector.
+//!
+//! Events are sent past the proxy, by clients that are not the connector's where there is a choice.
+
+pub(crate) mod kafka;
+pub(crate) mod mqtt;
+pub(crate) mod nats;
+pub(crate) mod sqs;
+
+use std::path::Path;
+
+use integration::kafka::Sampler;
+use integration::process::{Signal, send};
+use integration::{Launch, script, unique};
+use ledger_checker::plan::{Broker, Ordering, Settling};
+
+use crate::feed::{KEYS, Rate};
+use crate::proxy::Proxy;
+use crate::schedule::Kind;
+
+/// How long a lease lasts, where there are any: shorter than any freeze of a run.
+pub(crate) const LEASE_SECONDS: u64 = 4;
+/// How many calls of one function run.
+pub(crate) const CONCURRENCY: usize = 32;
+/// How long a settlement may be on its way on a busy machine.
+const TRAVEL_MS: u64 = 250;
+
+/// A source under test.
+pub(crate) trait Source: Sized {
+    /// The kind of its connector.
+    const CONNECTOR: &str;
+
+    /// How events are sent to it.
+    type Publisher: Publisher + 'static;
+
+    /// Starts the broker, behind the proxy.
+    async fn start(proxy: &Proxy) -> Self;
+
+    /// What the judge has to know.
+    fn promise(&self) -> Promise;
+
+    /// The topic that functions ask for.
+    fn topic(&self) -> String;
+
+    /// The connector's settings that concern the source.
+    fn settings(&self, launch: Launch) -> Launch;
+
+    /// The broker's process.
+    fn process(&mut self) -> &mut Process;
+
+    /// The faults that this broker itself cannot stand.
+    fn unfit(&self) -> &[Kind] {
+        &[]
+    }
+
+    /// How fast events are sent, unless there are to be too many.
+    fn rate(&self) -> Rate {
+        Rate::Called
+    }
+
+    /// A client that sends events.
+    async fn publisher(&self) -> Self::Publisher;
+
+    /// Watches what is settled, from now on.
+    fn watch(&self, _folder: &Path) -> Option<Sampler> {
+        None
+    }
+
+    /// How many settlements have been sent that the broker has not read. A connection that ends now takes them with it.
+    fn unread(&self) -> usize {
+        0
+    }
+
+    /// How many events are not settled, after the connector has ended.
+    async fn left(&self) -> u64;
+}
+
+/// What the judge has to know.
+pub(crate) struct Promise {
+    pub(crate) name: &'static str,
+    pub(crate) broker: Broker,
+    pub(crate) ordering: Ordering,
+    pub(crate) settling: Settling,
+    pub(crate) lane_window: usize,
+}
+
+/// Each event is settled on its own.
+fn single() -> Settling {
+    Settling::Single { lease_ms: LEASE_SECONDS * 1_000, travel_ms: TRAVEL_MS }
+}
+
+/// Sends events.
+pub(crate) trait Publisher: Send {
+    /// Sends events, and returns when the broker has them.
+    fn publish(&mut self, events: Vec<Event>) -> impl Future<Output = Result<(), Unsure>> + Send;
+}
+
+/// The broker may have these or not.
+pub(crate) struct Unsure(pub(crate) Vec<Event>);
+
+/// One event.
+pub(crate) struct Event {
+    pub(crate) number: usize,
+    pub(crate) key: String,
+    pub(crate) payload: String,
+}
+
+impl Event {
+    pub(crate) fn number(number: usize) -> Self {
+        let key = number % KEYS;
+        let padding = "x".repeat(number * 7 % 200);
+        Self { number, key: format!("k{key}"), payload: format!("event {number} {padding}") }
+    }
+}
+
+/// A broker's process of this run alone.
+pub(crate) struct Process {
+    kind: &'static str,
+    name: String,
+    pid: u32,
+    address: String,
+}
+
+impl Process {
+    /// Starts it. `settings` are lines of its configuration.
+    pub(crate) fn start(kind: &'static str, settings: &[String]) -> Self {
+        let name = unique("soak");
+        let settings = settings.iter().flat_map(|line| ["--set", line.as_str()]);
+        let said = script(kind, "up", &name, settings);
+        let pid = said["PID"].parse().expect("a pid is a number");
+        Self { kind, name, pid, address: said["ADDRESS"].clone() }
+    }
+
+    /// `host:port`, past the proxy.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Ends it in good order, and starts it again with its data and at its port.
+    pub(crate) async fn restart(&mut self) {
+        let (kind, name) = (self.kind, self.name.clone());
+        let restarted = tokio::task::spawn_blocking(move || {
+            script(kind, "down", &name, []);
+            script(kind, "up", &name, [])
+        });
+        let said = restarted.await.expect("the script says so if it fails");
+        self.pid = said["PID"].parse().expect("a pid is a number");
+    }
+
+    pub(crate) fn freeze(&self) {
+        send(self.pid, Signal::Stop);
+    }
+
+    pub(crate) fn thaw(&self) {
+        send(self.pid, Signal::Continue);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        script(self.kind, "wipe", &self.name, []);
+    }
+}

@@ -1,0 +1,187 @@
+//! NATS: a pull consumer of a JetStream stream, and core NATS, which keeps nothing.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, Context, stream};
+use integration::{Launch, until};
+use ledger_checker::plan::{Broker, Ordering, Settling};
+use tokio::time::sleep;
+
+use super::{
+    CONCURRENCY, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
+};
+use crate::feed::Rate;
+use crate::proxy::Proxy;
+
+const STREAM: &str = "S";
+const CONSUMER: &str = "d";
+/// How long until a message is sent again that the server has not confirmed.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The connector as a JetStream consumer.
+pub(crate) struct JetStream {
+    process: Process,
+    proxied: String,
+}
+
+async fn connect(process: &Process) -> Client {
+    let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+    options.connect(process.address()).await.expect("it goes on trying")
+}
+
+/// A server that keeps what it has confirmed.
+fn server(proxy: &Proxy) -> (Process, String) {
+    let process = Process::start("nats", &[]);
+    proxy.leads_to(process.address());
+    (process, proxy.address())
+}
+
+impl Source for JetStream {
+    const CONNECTOR: &str = "nats";
+    type Publisher = Context;
+
+    async fn start(proxy: &Proxy) -> Self {
+        let (process, proxied) = server(proxy);
+        let context = jetstream::new(connect(&process).await);
+        let subjects = vec!["s.>".to_owned()];
+        let config = stream::Config { name: STREAM.to_owned(), subjects, ..Default::default() };
+        let stream = context.create_stream(config).await.expect("the server creates the stream");
+        let config = pull::Config {
+            durable_name: Some(CONSUMER.to_owned()),
+            ack_wait: Duration::from_secs(LEASE_SECONDS),
+            max_deliver: -1,
+            ..Default::default()
+        };
+        stream.create_consumer(config).await.expect("the server creates the consumer");
+        Self { process, proxied }
+    }
+
+    fn promise(&self) -> Promise {
+        Promise {
+            name: "JetStream",
+            broker: Broker::JetStream,
+            ordering: Ordering::None,
+            settling: single(),
+            lane_window: 2 * CONCURRENCY,
+        }
+    }
+
+    fn topic(&self) -> String {
+        "s.>".to_owned()
+    }
+
+    fn settings(&self, launch: Launch) -> Launch {
+        launch
+            .set("broker_host", &self.proxied)
+            .set("stream", STREAM)
+            .set("durable", CONSUMER)
+            .set("asynchronous_invocation", "false")
+    }
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    async fn publisher(&self) -> Context {
+        jetstream::new(connect(&self.process).await)
+    }
+
+    async fn left(&self) -> u64 {
+        let context = jetstream::new(connect(&self.process).await);
+        let look = async || {
+            let stream = context.get_stream(STREAM).await.ok()?;
+            let info = stream.consumer_info(CONSUMER).await.ok()?;
+            Some(info.num_pending + info.num_ack_pending as u64)
+        };
+        until("the consumer", look, Option::is_some).await.unwrap_or(u64::MAX)
+    }
+}
+
+impl Publisher for Context {
+    /// By its id the server stores a message once, however often it is sent.
+    async fn publish(&mut self, events: Vec<Event>) -> Result<(), Unsure> {
+        for event in events {
+            loop {
+                let message = PublishMessage::build()
+                    .payload(event.payload.clone().into())
+                    .message_id(event.number.to_string());
+                let sent = self.send_publish(format!("s.{}", event.key), message).await;
+                if let Ok(sent) = sent
+                    && sent.await.is_ok()
+                {
+                    break;
+                }
+                sleep(AGAIN).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The connector as a subscriber of core NATS.
+pub(crate) struct CoreNats {
+    process: Process,
+    proxied: String,
+}
+
+impl Source for CoreNats {
+    const CONNECTOR: &str = "nats";
+    type Publisher = Client;
+
+    async fn start(proxy: &Proxy) -> Self {
+        let (process, proxied) = server(proxy);
+        Self { process, proxied }
+    }
+
+    fn promise(&self) -> Promise {
+        Promise {
+            name: "core NATS",
+            broker: Broker::CoreNats,
+            ordering: Ordering::None,
+            settling: Settling::Never,
+            // What is on its way when a connection ends, and what waits in the connector.
+            lane_window: 1_000 + 2 * CONCURRENCY,
+        }
+    }
+
+    fn topic(&self) -> String {
+        "s.>".to_owned()
+    }
+
+    fn settings(&self, launch: Launch) -> Launch {
+        launch.set("broker_host", &self.proxied).set("asynchronous_invocation", "false")
+    }
+
+    fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// So few that what is called late fits into the connector, which drops what does not. How far ahead they are tells
+    /// nothing: what is lost is never called.
+    fn rate(&self) -> Rate {
+        Rate::EachSecond(200)
+    }
+
+    async fn publisher(&self) -> Client {
+        connect(&self.process).await
+    }
+
+    async fn left(&self) -> u64 {
+        0
+    }
+}
+
+impl Publisher for Client {
+    async fn publish(&mut self, events: Vec<Event>) -> Result<(), Unsure> {
+        for event in events {
+            let subject = format!("s.{}", event.key);
+            // What is lost here was published during a fault.
+            drop(Self::publish(self, subject, event.payload.into()).await);
+        }
+        drop(self.flush().await);
+        Ok(())
+    }
+}

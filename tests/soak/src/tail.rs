@@ -1,0 +1,83 @@
+//! Follows the gateway's ledger while it grows: how far the work has come.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::Path;
+
+use ledger_checker::ledger::{Call, Follower, Said};
+
+/// What the ledger says so far.
+pub(crate) struct Tail {
+    ledger: Follower,
+    progress: Progress,
+}
+
+#[derive(Default)]
+struct Progress {
+    begun: HashSet<u64>,
+    /// Pairs of event and function.
+    well: HashSet<(u64, usize)>,
+    functions: Vec<String>,
+    running: usize,
+}
+
+impl Tail {
+    pub(crate) fn of(ledger: &Path) -> Self {
+        let file = File::open(ledger).expect("the gateway has begun its ledger");
+        Self { ledger: Follower::of(file), progress: Progress::default() }
+    }
+
+    /// Reads what has been written since.
+    pub(crate) fn catch_up(&mut self) {
+        let progress = &mut self.progress;
+        let read = self.ledger.catch_up(|ledger, said| match said {
+            Said::Start(call) => {
+                progress.begun.insert(ledger.calls[call].body);
+                progress.running += 1;
+            }
+            Said::End(call) => progress.ended(&ledger.calls[call]),
+            Said::Else => {}
+        });
+        read.expect("the ledger can be understood");
+    }
+
+    /// How long the ledger is, as far as it has been read.
+    pub(crate) fn moment(&self) -> u64 {
+        self.ledger.reader.place
+    }
+
+    /// How many calls have begun.
+    pub(crate) fn calls(&self) -> usize {
+        self.ledger.reader.calls.len()
+    }
+
+    /// How many calls run.
+    pub(crate) fn running(&self) -> usize {
+        self.progress.running
+    }
+
+    /// How many events have been called for at least once.
+    pub(crate) fn begun(&self) -> usize {
+        self.progress.begun.len()
+    }
+
+    /// How many pairs of event and function have been answered well.
+    pub(crate) fn well(&self) -> usize {
+        self.progress.well.len()
+    }
+}
+
+impl Progress {
+    fn ended(&mut self, call: &Call) {
+        self.running = self.running.saturating_sub(1);
+        if call.well().is_none() {
+            return;
+        }
+        let known = self.functions.iter().position(|name| *name == call.function);
+        let function = known.unwrap_or_else(|| {
+            self.functions.push(call.function.clone());
+            self.functions.len() - 1
+        });
+        self.well.insert((call.body, function));
+    }
+}
