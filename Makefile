@@ -9,7 +9,7 @@ export CARGO_TERM_COLOR ?= auto
 
 CONNECTORS := $(notdir $(wildcard connectors/*))
 IMAGES := $(CONNECTORS:%=%-connector) kafka-connector-msk
-SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh tests/*.sh tests/brokers/*.sh tests/bench/*.sh)
+SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh tests/*.sh tests/*/*.sh)
 
 # Development builds link the system's OpenSSL where its headers are installed: building our own takes two minutes.
 # Releases always build it, or the binary would need the library of the machine it was built on.
@@ -85,6 +85,15 @@ test-unit: need ## Run the tests that need no broker
 .PHONY: prove
 prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions and brokers (about twenty minutes)
 	@$(DEV) TEST_RELEASED_BINARIES=1 RUST_TEST_THREADS=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
+
+.PHONY: prove-model
+prove-model: need ## Run what delivers through every order of events, one step deeper, and 20,000 random ones in each world (about fifteen minutes)
+	@$(DEV) MODEL_DEEPER=1 MODEL_RUNS=20000 cargo test --locked -p model --test leased -- --nocapture
+	@$(DEV) MODEL_DEEPER=1 MODEL_RUNS=20000 cargo test --locked -p kafka-connector --lib model:: -- --nocapture
+
+.PHONY: controls
+controls: need ## Put known bugs of other connectors into ours, one by one, and have the model find them (about fifteen minutes)
+	@$(DEV) tests/model/controls.sh
 
 .PHONY: prove-sqs
 prove-sqs: need ## The same for SQS, standard and FIFO (about ten minutes)

@@ -164,6 +164,12 @@ impl Hold {
         }
     }
 
+    /// Whether the hold has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_cancelled()
+    }
+
     /// Resolves when the hold has ended.
     pub async fn ended(&self) {
         self.ended.cancelled().await;

@@ -30,8 +30,17 @@ const READ_AT_MOST: usize = 1 << 20;
 /// Calls functions through the gateway.
 #[derive(Debug)]
 pub struct Invoker {
-    connections: Connections,
+    line: Line,
     timeout: Option<Duration>,
+}
+
+/// What calls go over.
+#[derive(Debug)]
+enum Line {
+    Http(Connections),
+    /// Answers made up in this process, for models of everything around the call.
+    #[cfg(any(test, feature = "testing"))]
+    MadeUp(crate::testing::Line),
 }
 
 /// Where a function is called, ready for the request line.
@@ -111,6 +120,11 @@ impl Target {
         });
         Self { uris }
     }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn path(&self) -> &str {
+        self.uris.as_ref().map_or("", |(_, path)| path.path())
+    }
 }
 
 impl Invoker {
@@ -118,7 +132,13 @@ impl Invoker {
     /// `idle` connections are kept open between calls.
     #[must_use]
     pub fn new(way: Way, idle: usize, timeout: Option<Duration>) -> Self {
-        Self { connections: Connections::new(way, idle), timeout }
+        Self { line: Line::Http(Connections::new(way, idle)), timeout }
+    }
+
+    /// A caller whose answers are made up.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn made_up(line: crate::testing::Line, timeout: Option<Duration>) -> Self {
+        Self { line: Line::MadeUp(line), timeout }
     }
 
     /// Calls once. Redirects are not followed.
@@ -150,7 +170,12 @@ impl Invoker {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, NoAnswer> {
-        let way = self.connections.way();
+        let connections = match &self.line {
+            Line::Http(connections) => connections,
+            #[cfg(any(test, feature = "testing"))]
+            Line::MadeUp(line) => return line.call(target.path(), headers, body).await,
+        };
+        let way = connections.way();
         let (whole, path) = match &target.uris {
             Ok(uris) => uris,
             Err(error) => return Err(NoAnswer::Garbled(error.to_string())),
@@ -160,7 +185,7 @@ impl Invoker {
         *request.uri_mut() = if way.takes_whole_addresses() { whole } else { path }.clone();
         *request.headers_mut() = headers;
         way.sign(request.headers_mut());
-        let mut exchange = self.connections.send(request).await?;
+        let mut exchange = connections.send(request).await?;
         let status = exchange.response.status();
         let headers = std::mem::take(exchange.response.headers_mut());
         let body = read(&mut exchange).await?;

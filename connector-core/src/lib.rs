@@ -55,6 +55,8 @@ pub mod settlement;
 pub mod source;
 pub mod status;
 pub mod supervisor;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod topics;
 
 pub use event::{Attribute, Event, EventId, FunctionName, OrderKey};

@@ -33,7 +33,7 @@ use crate::log::{self, Chain};
 use crate::metrics::{Metrics, unix_seconds};
 use crate::pairs::{PairMemory, REMEMBERED};
 use crate::permits::Running;
-use crate::platform::{self, Platform};
+use crate::platform::{self, Platform, Probe};
 use crate::recent::Traffic;
 use crate::settings::{self, CoreConfig, Loaded};
 use crate::source::Source;
@@ -109,9 +109,9 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     let gateway = Gateway::new(client.clone(), GatewayOptions::new(&core));
     let (map, polling) = poll(gateway, rules::<S>(&core, &source), &core, conditions.clone());
     let intake = assemble::<S>(Assembly {
+        probe: platform::probe(client.clone(), &gateway_url(&core)),
+        invoker: Invoker::new(way, core.max_inflight, core.upstream_timeout),
         config: core,
-        client: client.clone(),
-        way,
         topics: map.topics(),
         listings: map.progress(),
         conditions,
@@ -136,8 +136,9 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
 /// What a process is put together from.
 pub(crate) struct Assembly {
     pub(crate) config: Arc<CoreConfig>,
-    pub(crate) client: Client,
-    pub(crate) way: Way,
+    /// Asks the gateway whether it is well.
+    pub(crate) probe: Probe,
+    pub(crate) invoker: Invoker,
     pub(crate) topics: watch::Receiver<Arc<TopicMap>>,
     pub(crate) listings: watch::Receiver<Progress>,
     pub(crate) conditions: Conditions,
@@ -146,11 +147,10 @@ pub(crate) struct Assembly {
 
 /// Puts together what stands between a source and the gateway, and starts what it needs.
 pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
-    let Assembly { config, client, way, topics, listings, conditions, metrics } = parts;
+    let Assembly { config, probe, invoker, topics, listings, conditions, metrics } = parts;
     let running = Running::new(config.max_inflight);
     metrics.calls_limit.set(i64::try_from(config.max_inflight).unwrap_or(i64::MAX));
     let gateway = gateway_url(&config);
-    let probe = platform::probe(client, &gateway);
     let (platform, questions) = Platform::new(probe, conditions.clone());
     tokio::spawn(questions);
     let cut = CancellationToken::new();
@@ -167,7 +167,7 @@ pub(crate) fn assemble<S: Source>(parts: Assembly) -> Intake {
             Arc::clone(&metrics),
         ),
         running,
-        invoker: Invoker::new(way, config.max_inflight, config.upstream_timeout),
+        invoker,
         headers: header_rules::<S>(&config),
         letters: Letters::default(),
         conditions: conditions.clone(),
@@ -208,13 +208,11 @@ async fn follow(dispatcher: Arc<Dispatcher>, mut topics: watch::Receiver<Arc<Top
 
 /// Nothing new is received; what waits is released; what runs has until the drain deadline.
 async fn drain(intake: &Intake, supervisor: JoinHandle<()>, signals: &mut Signals) -> ExitCode {
-    let IntakeInner { dispatcher, draining, cut, config, conditions, .. } = &*intake.0;
+    let IntakeInner { dispatcher, cut, config, conditions, .. } = &*intake.0;
     info!(running = dispatcher.running.now(), "draining");
     // Not ready from now on, and nothing to warn of.
     conditions.expect(&Subject::new("drained"));
-    draining.cancel();
-    dispatcher.leave();
-    dispatcher.tasks.close();
+    begin_drain(intake);
     let ended = async {
         // A panic of the supervisor ends it as well.
         drop(supervisor.await);
@@ -235,6 +233,14 @@ async fn drain(intake: &Intake, supervisor: JoinHandle<()>, signals: &mut Signal
         _ = timeout(LEAVE_TIMEOUT, ended) => ExitCode::from(1),
         () = signals.next() => abort(),
     }
+}
+
+/// From now on nothing is received, and nothing that waits is called.
+pub(crate) fn begin_drain(intake: &Intake) {
+    let IntakeInner { dispatcher, draining, .. } = &*intake.0;
+    draining.cancel();
+    dispatcher.leave();
+    dispatcher.tasks.close();
 }
 
 fn abort() -> ExitCode {

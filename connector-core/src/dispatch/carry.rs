@@ -327,6 +327,8 @@ impl<'a> Carrier<'a> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let Call { answer, asynchronous, took } = call;
         let name = &mapping.function;
+        // It may have ended while this try ran, which was then a call like any other.
+        let hold = hold.filter(|hold| !hold.has_ended());
         let counted = |called| function.called(called, took);
         let failed = |why: &str| function.failed(&event.topic, why);
         match judged {

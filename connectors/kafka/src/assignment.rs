@@ -14,19 +14,18 @@ use std::time::Duration;
 
 use connector_core::source::SourceError;
 use connector_core::{Intake, LaneOptions};
-use rdkafka::consumer::{Consumer as _, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
-use crate::client::{Consumer, Partition, Rebalance, list};
-use crate::commit::{Commits, Last, Standing, offsets};
+use crate::broker::Broker;
+use crate::client::{Partition, Rebalance};
+use crate::commit::{Commits, Last, Standing};
 use crate::config::KafkaConfig;
 use crate::lane::{Reader, Stuck};
 use crate::meters::Meters;
-use crate::positions::{Positions, resolve};
-use crate::raw;
+use crate::positions::Positions;
 use crate::tracker::Tracker;
 
 /// How long the owner of a new topic's first partition is waited for, to commit its positions.
@@ -34,8 +33,8 @@ const FIRST_COMMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The partitions that are ours, and their lanes.
-pub(crate) struct Assignment {
-    consumer: Arc<Consumer>,
+pub(crate) struct Assignment<B> {
+    broker: Arc<B>,
     config: Arc<KafkaConfig>,
     intake: Intake,
     commits: Commits,
@@ -57,9 +56,9 @@ struct Running {
     finish: watch::Sender<Option<Instant>>,
 }
 
-impl Assignment {
+impl<B: Broker> Assignment<B> {
     pub(crate) fn new(
-        consumer: Arc<Consumer>,
+        broker: Arc<B>,
         config: Arc<KafkaConfig>,
         intake: Intake,
         commits: Commits,
@@ -67,7 +66,7 @@ impl Assignment {
         stuck: mpsc::UnboundedSender<Stuck>,
     ) -> Self {
         Self {
-            consumer,
+            broker,
             config,
             intake,
             commits,
@@ -121,23 +120,19 @@ impl Assignment {
     }
 
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), SourceError> {
-        self.member = raw::member_id(self.consumer.client().native_ptr());
+        self.member = self.broker.member();
         let mut starts = HashMap::new();
         // While draining nothing new is begun; the answer alone is owed.
         if !partitions.is_empty() && !self.intake.is_draining() {
             let denied;
             (starts, denied) = self.begin_at(&partitions).await?;
-            for (partition, start) in &starts {
-                self.start(partition, start.clone(), !denied.contains(partition))?;
+            for partition in &partitions {
+                if let Some(start) = starts.get(partition) {
+                    self.start(partition, start.clone(), !denied.contains(partition))?;
+                }
             }
         }
-        let list = offsets(starts.iter()).map_err(broken)?;
-        let answered = if self.is_cooperative() {
-            self.consumer.incremental_assign(&list)
-        } else {
-            self.consumer.assign(&list)
-        };
-        answered.map_err(broken)?;
+        self.broker.assign(&starts).map_err(broken)?;
         self.holds = true;
         self.meters.connected(&self.config.group);
         Ok(())
@@ -153,7 +148,8 @@ impl Assignment {
         let patience = Instant::now() + FIRST_COMMIT;
         let mut denied = Vec::new();
         loop {
-            let Positions { starts, fresh } = self.resolve(partitions).await?;
+            let Positions { starts, fresh } =
+                self.broker.positions(partitions, self.config.initial_offset, &self.meters).await?;
             // One member decides for all partitions of a new topic, or two would each choose
             // another "newest", and the later one overwrite the earlier.
             let late = Instant::now() >= patience;
@@ -180,15 +176,6 @@ impl Assignment {
         }
     }
 
-    async fn resolve(&self, partitions: &[Partition]) -> Result<Positions, SourceError> {
-        let (consumer, meters) = (Arc::clone(&self.consumer), Arc::clone(&self.meters));
-        let (partitions, initial) = (partitions.to_vec(), self.config.initial_offset);
-        tokio::task::spawn_blocking(move || resolve(&consumer, &partitions, initial, &meters))
-            .await
-            .map_err(|panic| SourceError::Broken(format!("looking up positions failed: {panic}")))?
-            .map_err(|error| SourceError::Broken(format!("cannot look up positions: {error}")))
-    }
-
     async fn commit_first(&self, fresh: Vec<(Partition, Standing)>) -> Last {
         let mut partitions = Vec::new();
         for (partition, standing) in fresh {
@@ -211,8 +198,8 @@ impl Assignment {
     ) -> Result<(), SourceError> {
         let Partition { topic, number } = partition;
         let queue = self
-            .consumer
-            .split_partition_queue(topic, *number)
+            .broker
+            .queue(partition)
             .ok_or_else(|| SourceError::Broken(format!("{topic}/{number} has no queue")))?;
         let lane = self.next;
         self.next += 1;
@@ -231,7 +218,7 @@ impl Assignment {
             partition: partition.clone(),
             number: lane,
             queue,
-            consumer: Arc::clone(&self.consumer),
+            broker: Arc::clone(&self.broker),
             lane: self.intake.lane(options),
             intake: self.intake.clone(),
             ordering: self.config.ordering,
@@ -316,17 +303,9 @@ impl Assignment {
     }
 
     fn unassign(&mut self, partitions: &[Partition]) -> Result<(), SourceError> {
-        let answered = if self.is_cooperative() {
-            self.consumer.incremental_unassign(&list(partitions))
-        } else {
-            self.consumer.unassign()
-        };
-        self.holds = self.is_cooperative() && !self.lanes.is_empty();
+        let answered = self.broker.unassign(partitions);
+        self.holds = self.broker.is_cooperative() && !self.lanes.is_empty();
         answered.map_err(broken)
-    }
-
-    fn is_cooperative(&self) -> bool {
-        matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative)
     }
 }
 

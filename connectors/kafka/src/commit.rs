@@ -15,17 +15,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use connector_core::conditions::{Conditions, Subject};
-use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::client::{Committed, Consumer, Partition};
+use crate::broker::Broker;
+use crate::client::{Committed, Partition};
 use crate::meters::Meters;
-use crate::raw;
 
 /// How long a commit's answer is waited for, before it counts as refused.
 pub(crate) const ANSWER: Duration = Duration::from_secs(3);
@@ -117,8 +114,8 @@ impl Commits {
 }
 
 /// The task that commits.
-struct Committer {
-    consumer: Arc<Consumer>,
+struct Committer<B> {
+    broker: Arc<B>,
     conditions: Conditions,
     meters: Arc<Meters>,
     entries: HashMap<Partition, Entry>,
@@ -144,7 +141,7 @@ struct Entry {
 
 /// Starts the committer. It ends when the last [`Commits`] is dropped, or by abort.
 pub(crate) fn start(
-    consumer: Arc<Consumer>,
+    broker: Arc<impl Broker>,
     conditions: Conditions,
     meters: Arc<Meters>,
     answers: mpsc::UnboundedReceiver<Committed>,
@@ -152,7 +149,7 @@ pub(crate) fn start(
 ) -> (Commits, JoinHandle<()>) {
     let (tell, requests) = mpsc::unbounded_channel();
     let committer = Committer {
-        consumer,
+        broker,
         conditions,
         meters,
         entries: HashMap::new(),
@@ -164,7 +161,7 @@ pub(crate) fn start(
     (Commits(tell), tokio::spawn(committer.run(requests, answers)))
 }
 
-impl Committer {
+impl<B: Broker> Committer<B> {
     async fn run(
         mut self,
         mut requests: mpsc::UnboundedReceiver<Request>,
@@ -174,6 +171,7 @@ impl Committer {
             let overdue = at(self.running.as_ref().map(|(_, until)| *until));
             let due = at(self.due.filter(|_| self.running.is_none()));
             tokio::select! {
+                biased;
                 request = requests.recv() => match request {
                     Some(request) => self.take(request),
                     None => return,
@@ -236,9 +234,8 @@ impl Committer {
         if changed.is_empty() {
             return;
         }
-        let sent = offsets(changed.iter().map(|(partition, _, standing)| (partition, standing)))
-            .and_then(|list| raw::commit(self.consumer.client().native_ptr(), &list));
-        match sent {
+        let standings = changed.iter().map(|(partition, _, standing)| (partition, standing));
+        match self.broker.commit(standings) {
             Ok(()) => self.running = Some((changed, Instant::now() + ANSWER)),
             Err(error) => self.failed(&format!("cannot commit: {error}")),
         }
@@ -336,17 +333,4 @@ async fn at(time: Option<Instant>) {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// Standings as librdkafka takes them.
-pub(crate) fn offsets<'a>(
-    standings: impl Iterator<Item = (&'a Partition, &'a Standing)>,
-) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::new();
-    for (partition, standing) in standings {
-        let mut element = list.add_partition(&partition.topic, partition.number);
-        element.set_offset(Offset::Offset(standing.offset))?;
-        element.set_metadata(&standing.metadata);
-    }
-    Ok(list)
 }

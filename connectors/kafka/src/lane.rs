@@ -13,18 +13,16 @@ use connector_core::conditions::{Conditions, Subject};
 use connector_core::settings::UnmatchedPolicy;
 use connector_core::topics::TopicMap;
 use connector_core::{Intake, Lane};
-use rdkafka::consumer::Consumer as _;
-use rdkafka::consumer::stream_consumer::StreamPartitionQueue;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::client::{Consumer, Listener, Partition, end_of_partition, list};
+use crate::broker::{Broker, Queue as _, Received};
+use crate::client::Partition;
 use crate::commit::Commits;
 use crate::config::Ordering;
 use crate::meters::{LaneMeters, Paused};
-use crate::record::Record;
 use crate::tracker::{Admission, Tracker};
 
 /// How long after the drain deadline the verdicts of cut calls are waited for: they come at once.
@@ -38,12 +36,12 @@ const ACCESS: Duration = Duration::from_secs(5);
 pub(crate) struct Stuck(pub(crate) String);
 
 /// What one lane needs.
-pub(crate) struct Reader {
+pub(crate) struct Reader<B: Broker> {
     pub(crate) partition: Partition,
     /// Tells this assignment of the partition from others.
     pub(crate) number: u64,
-    pub(crate) queue: StreamPartitionQueue<Listener>,
-    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) queue: B::Queue,
+    pub(crate) broker: Arc<B>,
     pub(crate) lane: Lane,
     pub(crate) intake: Intake,
     pub(crate) ordering: Ordering,
@@ -54,7 +52,7 @@ pub(crate) struct Reader {
 }
 
 /// The part of a lane that goes on while a record waits for its slot.
-struct Keeper {
+struct Keeper<B> {
     partition: Partition,
     number: u64,
     tracker: Tracker,
@@ -67,13 +65,13 @@ struct Keeper {
     held: bool,
     /// The timestamp of the record that waits for its slot, or for a function.
     in_hand: Option<i64>,
-    consumer: Arc<Consumer>,
+    broker: Arc<B>,
     paused: bool,
     meters: LaneMeters,
     stuck: mpsc::UnboundedSender<Stuck>,
 }
 
-impl Reader {
+impl<B: Broker> Reader<B> {
     /// Runs the lane until it is told to finish, or draining begins. Its standing has then been
     /// reported, and its queue dropped.
     pub(crate) async fn run(mut self, tracker: Tracker, mut reports: Interval, meters: LaneMeters) {
@@ -90,7 +88,7 @@ impl Reader {
             holds: self.intake.config().unmatched == UnmatchedPolicy::Hold,
             held: false,
             in_hand: None,
-            consumer: Arc::clone(&self.consumer),
+            broker: Arc::clone(&self.broker),
             paused: false,
             meters,
             stuck: self.stuck.clone(),
@@ -117,7 +115,7 @@ impl Reader {
     /// Receives and submits, one record at a time, until it is dropped.
     ///
     /// Cancel-safe: a record in hand was never tracked, so the partition's next owner begins with it.
-    async fn receive(&self, keeper: &mut Keeper) {
+    async fn receive(&self, keeper: &mut Keeper<B>) {
         let mut access = Access::new(&self.partition, &self.intake);
         loop {
             let receives = keeper.tracker.has_room();
@@ -128,17 +126,16 @@ impl Reader {
                     keeper.fetch_anew();
                     continue;
                 }
-                // Copied at once: a borrowed record pins the fetch that it came with.
-                received = self.queue.recv(), if receives => received.map(|message| Record::copy(&message)),
+                received = self.queue.next(), if receives => received,
             };
             let record = match received {
-                Ok(record) => {
+                Ok(Received::Record(record)) => {
                     access.granted();
                     record
                 }
-                Err(KafkaError::PartitionEOF(_)) => {
+                Ok(Received::End(end)) => {
                     access.granted();
-                    keeper.tracker.ends_at(end_of_partition());
+                    keeper.tracker.ends_at(end);
                     continue;
                 }
                 Err(KafkaError::MessageConsumption(
@@ -195,7 +192,7 @@ impl Reader {
     }
 }
 
-impl Keeper {
+impl<B: Broker> Keeper<B> {
     /// Waits for one thing to do beside receiving, and does it.
     ///
     /// Cancel-safe: what it waits for is, and what it does then has no await.
@@ -265,8 +262,8 @@ impl Keeper {
             return;
         }
         self.paused = wanted;
-        let this = list([&self.partition]);
-        let done = if wanted { self.consumer.pause(&this) } else { self.consumer.resume(&this) };
+        let this = &self.partition;
+        let done = if wanted { self.broker.pause(this) } else { self.broker.resume(this) };
         if let Err(error) = done {
             let Partition { topic, number } = &self.partition;
             tracing::warn!(%topic, partition = number, %error, "cannot pause or resume");
@@ -279,8 +276,8 @@ impl Keeper {
         if self.paused {
             return;
         }
-        let this = list([&self.partition]);
-        let asked = self.consumer.pause(&this).and_then(|()| self.consumer.resume(&this));
+        let this = &self.partition;
+        let asked = self.broker.pause(this).and_then(|()| self.broker.resume(this));
         if let Err(error) = asked {
             let Partition { topic, number } = &self.partition;
             tracing::debug!(%topic, partition = number, %error, "cannot fetch anew");

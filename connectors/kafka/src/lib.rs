@@ -6,7 +6,7 @@
 //!
 //! [`Kafka`] connects, and runs the session ([`session`]): it answers the group ([`assignment`]),
 //! follows the topics ([`subscription`]), and each partition has its task ([`lane`]) with its
-//! books ([`tracker`], [`progress`]). One task commits for all of them ([`commit`]), another keeps
+//! books ([`tracker`], [`progress`]); what these ask of the client stands in [`broker`]. One task commits for all of them ([`commit`]), another keeps
 //! what proves to the broker who we are ([`login`]).
 //! [`meters`] has what is told of all this; [`retention`] asks for what bounds it.
 
@@ -19,6 +19,7 @@ use connector_core::source::{Letterbox, Source, SourceError};
 use connector_core::topics::Pattern;
 
 mod assignment;
+mod broker;
 mod client;
 mod commit;
 mod config;
@@ -26,6 +27,8 @@ mod dead_letter;
 mod lane;
 mod login;
 mod meters;
+#[cfg(test)]
+mod model;
 mod positions;
 mod progress;
 mod raw;

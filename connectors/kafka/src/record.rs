@@ -86,6 +86,20 @@ impl Record {
         }
     }
 
+    /// A record without headers, as a model has it.
+    #[cfg(test)]
+    pub(crate) fn of(offset: i64, timestamp: i64, key: &[u8], value: &[u8]) -> Self {
+        Self {
+            offset,
+            timestamp,
+            epoch: 0,
+            bytes: [value, key].concat(),
+            value: Some(value.len()),
+            key: Some(key.len()),
+            headers: Vec::new(),
+        }
+    }
+
     /// How many bytes of payload it holds.
     pub(crate) fn payload_len(&self) -> usize {
         self.value.unwrap_or(0)

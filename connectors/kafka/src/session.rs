@@ -158,7 +158,7 @@ impl Session {
     async fn consume(
         &mut self,
         consumer: &Arc<Consumer>,
-        assignment: &mut Assignment,
+        assignment: &mut Assignment<Consumer>,
         subscription: &mut Subscription,
     ) -> Result<(), SourceError> {
         let intake = self.intake.clone();
@@ -220,7 +220,7 @@ impl Session {
     }
 
     /// Lets running calls end. The group may still ask for partitions meanwhile.
-    async fn drain(&mut self, assignment: &mut Assignment) {
+    async fn drain(&mut self, assignment: &mut Assignment<Consumer>) {
         loop {
             tokio::select! {
                 biased;
@@ -236,7 +236,7 @@ impl Session {
     }
 
     /// Leaves the group and closes the client.
-    async fn leave(mut self, consumer: Arc<Consumer>, mut assignment: Assignment) {
+    async fn leave(mut self, consumer: Arc<Consumer>, mut assignment: Assignment<Consumer>) {
         // A static member stays in the group while it is away; unsubscribing would be leaving.
         if !self.config.is_static() {
             consumer.unsubscribe();
@@ -252,7 +252,7 @@ impl Session {
     }
 
     /// Answers the group, which asks for everything back from who unsubscribes.
-    async fn give_back(&mut self, assignment: &mut Assignment) {
+    async fn give_back(&mut self, assignment: &mut Assignment<Consumer>) {
         let last = async {
             while assignment.holds() {
                 let Some(rebalance) = self.rebalances.recv().await else { return };

@@ -18,8 +18,10 @@ use crate::conditions::Conditions;
 use crate::dead_letter::Letter;
 use crate::event::{Event, EventId, FunctionName, OrderKey};
 use crate::gateway::Progress;
+use crate::invoke::Invoker;
 use crate::lane::{Intake, Lane, LaneOptions};
 use crate::metrics::Metrics;
+use crate::platform;
 use crate::run::{Assembly, assemble, reach, rules};
 use crate::settings::{self, Setting, Values};
 use crate::settlement::Settlement;
@@ -155,7 +157,10 @@ impl Bench {
         let listed = Progress { listings: 1, first: Some(first), last: Some(now), unlisted: 0 };
         // Dropped at once: tests never list again.
         let (_, listings) = watch::channel(listed);
-        let parts = Assembly { config, client, way, topics, listings, conditions, metrics };
+        let gateway_url = config.gateway_url.parse().expect("an address");
+        let probe = platform::probe(client, &gateway_url);
+        let invoker = Invoker::new(way, config.max_inflight, config.upstream_timeout);
+        let parts = Assembly { config, probe, invoker, topics, listings, conditions, metrics };
         let intake = assemble::<ByHand>(parts);
         let letters = Arc::new(Letters::default());
         let letterbox = Arc::clone(&letters);
