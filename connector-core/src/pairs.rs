@@ -30,12 +30,13 @@ pub enum Outcome {
 /// Outcomes of settled events that are remembered; beyond it, the oldest are forgotten.
 pub const REMEMBERED: usize = 100_000;
 
+/// In bytes, so that it stands beside an [`Entry`] without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pair([u64; 2]);
+struct Pair([[u8; 8]; 2]);
 
 impl Hash for Pair {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
+        state.write_u64(u64::from_ne_bytes(self.0[0]));
     }
 }
 
@@ -68,14 +69,17 @@ pub struct PairMemory {
 #[derive(Debug, Default)]
 struct State {
     entries: HashMap<Pair, Entry, BuildHasherDefault<AsItIs>>,
+    /// Who waits for running pairs: few do.
+    joined: HashMap<Pair, Vec<oneshot::Sender<Outcome>>, BuildHasherDefault<AsItIs>>,
     /// Pairs in the order in which nothing needed them any more. One may stand here more than
     /// once; `queued` counts, and only the last mention forgets it.
     forgettable: VecDeque<Pair>,
 }
 
+/// Small: more than a hundred thousand are kept.
 #[derive(Debug)]
 enum Entry {
-    Running(Vec<oneshot::Sender<Outcome>>),
+    Running,
     Finished { outcome: Outcome, pins: u32, queued: u32 },
 }
 
@@ -103,17 +107,18 @@ impl PairMemory {
     pub fn claim(self: &Arc<Self>, event: &Event, function: &FunctionName) -> Claim {
         let pair = self.pair(event, function);
         let mut state = self.lock();
-        let known = match state.entries.entry(pair) {
+        let State { entries, joined, .. } = &mut *state;
+        let known = match entries.entry(pair) {
             hash_map::Entry::Vacant(free) => {
-                free.insert(Entry::Running(Vec::new()));
+                free.insert(Entry::Running);
                 return Claim::Fresh(Claimed { memory: Arc::clone(self), pair, open: true });
             }
             hash_map::Entry::Occupied(known) => known.into_mut(),
         };
         match known {
-            Entry::Running(waiters) => {
+            Entry::Running => {
                 let (tell, hear) = oneshot::channel();
-                waiters.push(tell);
+                joined.entry(pair).or_default().push(tell);
                 Claim::Running(hear)
             }
             Entry::Finished { outcome, pins, .. } => {
@@ -141,7 +146,7 @@ impl PairMemory {
             function.hash(&mut hasher);
             event.id.hash(&mut hasher);
             event.stamp.hash(&mut hasher);
-            hasher.finish()
+            hasher.finish().to_ne_bytes()
         }))
     }
 
@@ -188,12 +193,14 @@ impl Claimed {
     pub fn finish(mut self, outcome: Outcome) -> Pin {
         self.open = false;
         let ended = Entry::Finished { outcome, pins: 1, queued: 0 };
-        let before = self.memory.lock().entries.insert(self.pair, ended);
-        if let Some(Entry::Running(waiters)) = before {
-            for waiter in waiters {
-                // A waiter that has gone needs no answer.
-                waiter.send(outcome).ok();
-            }
+        let waiters = {
+            let mut state = self.memory.lock();
+            state.entries.insert(self.pair, ended);
+            state.joined.remove(&self.pair)
+        };
+        for waiter in waiters.into_iter().flatten() {
+            // A waiter that has gone needs no answer.
+            waiter.send(outcome).ok();
         }
         Pin { memory: Arc::clone(&self.memory), pair: self.pair }
     }
@@ -201,9 +208,16 @@ impl Claimed {
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        if self.open {
-            self.memory.lock().entries.remove(&self.pair);
+        if !self.open {
+            return;
         }
+        let waiters = {
+            let mut state = self.memory.lock();
+            state.entries.remove(&self.pair);
+            state.joined.remove(&self.pair)
+        };
+        // Whoever joined hears of it by that, and claims the pair itself.
+        drop(waiters);
     }
 }
 
@@ -292,6 +306,11 @@ mod tests {
         drop(claimed);
         assert!(joined.await.is_err());
         let _claimed = fresh(memory.claim(&event("a", 0), &f));
+    }
+
+    #[test]
+    fn a_remembered_pair_takes_28_bytes() {
+        assert_eq!(size_of::<(Pair, Entry)>(), 28);
     }
 
     #[test]
