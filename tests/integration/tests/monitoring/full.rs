@@ -352,7 +352,8 @@ fn samples(calm: &Highest, fault: &Highest, seen: &BTreeSet<(String, String)>) -
         Of each query the series with the highest value.\n\n## Panels\n\n\
         | Panel | Query | In calm | In the faults |\n|---|---|---|---|\n"
         .to_owned();
-    let shown = |of: Option<&Sample>| of.map_or("-".to_owned(), |it| format!("{:.3}", it.value));
+    let shown =
+        |of: Option<&Sample>| of.map_or_else(|| "-".to_owned(), |it| format!("{:.3}", it.value));
     for row in ROWS {
         for panel in row.panels {
             for (query, _) in panel.queries {
