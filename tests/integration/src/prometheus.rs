@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::{root, unique};
+use crate::{root, unique, until};
 
 /// A running Prometheus. Dropping it ends it and removes its data.
 pub struct Prometheus {
@@ -75,6 +75,10 @@ impl Prometheus {
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder().build().expect("the client's settings are right");
+        // It listens before it has read what it has stored.
+        let ready = format!("http://{address}/-/ready");
+        let look = async || client.get(&ready).send().await.is_ok_and(|it| it.status() == 200);
+        until("prometheus to be ready", look, |is| *is).await;
         Self { client, url: format!("http://{address}/api/v1"), folder, _process: process }
     }
 

@@ -26,8 +26,12 @@ impl Queue {
             write!(form, "&{entry}.Name={attribute}&{entry}.Value={value}")
                 .expect("it is a string");
         }
-        ask(endpoint, &form).await;
-        Self { url: format!("{endpoint}/000000000000/{name}"), name }
+        let answer = ask(endpoint, &form).await;
+        let (_, after) = answer.split_once("<QueueUrl>").expect("a queue that was made has a URL");
+        let (url, _) = after.split_once("</QueueUrl>").expect("the element ends");
+        // By the name that we reach it by, which need not be the one it gives itself.
+        let path = url.splitn(4, '/').nth(3).expect("a URL has a path");
+        Self { url: format!("{endpoint}/{path}"), name }
     }
 
     /// Sends this body, which needs no escaping, at least so many times.
@@ -50,7 +54,7 @@ impl Queue {
     }
 }
 
-async fn ask(url: &str, form: &str) {
+async fn ask(url: &str, form: &str) -> String {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
     let client = CLIENT.get_or_init(|| {
         drop(rustls::crypto::ring::default_provider().install_default());
@@ -63,4 +67,5 @@ async fn ask(url: &str, form: &str) {
     let request = client.post(url).header("content-type", "application/x-www-form-urlencoded");
     let answer = request.body(form.to_owned()).send().await.expect("the broker answers");
     assert!(answer.status().is_success(), "{form}: {}", answer.status());
+    answer.text().await.expect("the answer is text")
 }
