@@ -199,7 +199,11 @@ impl<S: Source> Soak<S> {
         let mended = self.tail.moment();
         self.gets_on().await;
         let kind_judged = kind.judged_as();
-        // A broker is told nothing until the connector has found it again.
+        // A broker is told nothing until the connector has found it again, and what was received before keeps functions
+        // busy long before that.
+        if kind_judged == FaultKind::BrokerOutage {
+            self.settles_further().await;
+        }
         let after =
             if kind_judged == FaultKind::BrokerOutage { self.tail.moment() } else { mended };
         let fault = Fault::new(kind_judged, before, after).of(&process);
@@ -317,6 +321,18 @@ impl<S: Source> Soak<S> {
         self.tick();
         let (enough, since) = (self.tail.well() + LIFE, Instant::now());
         while self.tail.well() < enough && !self.is_done(self.pace.made().max(1)) {
+            self.gets_on_in_time(since);
+            self.wait(TICK).await;
+        }
+    }
+
+    /// Waits until every lane has been settled further, where that is watched, or there is nothing to do.
+    async fn settles_further(&mut self) {
+        let latest = |soak: &Self| soak.sampler.as_ref().map(Sampler::latest).unwrap_or_default();
+        let (then, since) = (latest(self), Instant::now());
+        while latest(self).iter().zip(&then).any(|(now, then)| now <= then)
+            && !self.is_done(self.pace.made().max(1))
+        {
             self.gets_on_in_time(since);
             self.wait(TICK).await;
         }
