@@ -184,7 +184,10 @@ impl Scene {
                 .set("qos", "1")
                 .set("unmap_after", "1s")
         };
-        let own = |job: &str| mqtt(self.mosquitto.port()).set("topics", format!("{job}/#"));
+        // Of two sessions with one id a broker ends the older.
+        let own = |job: &str| {
+            mqtt(self.mosquitto.port()).set("topics", format!("{job}/#")).set("id", job)
+        };
         let failing =
             own("mqtt-failing").set("buffer_bytes", "65536").set("max_retry_attempts", "-1");
         let failing = failing.set("initial_retry_wait", "1s").set("max_retry_wait", "1s");
