@@ -40,7 +40,7 @@ for control in "$@"; do
   found=
   if ! cargo test --locked -p "$package" "${tests[@]}" >"$log" 2>&1; then
     # The rule, and on the lines behind it the choices that lead there.
-    found=$(grep -A 2 -Fx "BROKEN: $(head_of "$control" Breaks)" "$log" | sed -n 's/.*MODEL_REPLAY=//p' | head -n 1)
+    found=$(sed -n "/^BROKEN: $(head_of "$control" Breaks)\$/,+2 s/.*MODEL_REPLAY=//p" "$log" | head -n 1)
   fi
   git apply -R "$controls/$control.patch"
   [ -n "$found" ] || missed+=("$control")
