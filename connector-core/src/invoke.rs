@@ -170,28 +170,37 @@ impl Invoker {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Answer, NoAnswer> {
-        let connections = match &self.line {
-            Line::Http(connections) => connections,
+        match &self.line {
+            Line::Http(connections) => post(connections, target, headers, body).await,
             #[cfg(any(test, feature = "testing"))]
-            Line::MadeUp(line) => return line.call(target.path(), headers, body).await,
-        };
-        let way = connections.way();
-        let (whole, path) = match &target.uris {
-            Ok(uris) => uris,
-            Err(error) => return Err(NoAnswer::Garbled(error.to_string())),
-        };
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = if way.takes_whole_addresses() { whole } else { path }.clone();
-        *request.headers_mut() = headers;
-        way.sign(request.headers_mut());
-        let mut exchange = connections.send(request).await?;
-        let status = exchange.response.status();
-        let headers = std::mem::take(exchange.response.headers_mut());
-        let body = read(&mut exchange).await?;
-        exchange.end();
-        Ok(Answer { status, headers, body })
+            Line::MadeUp(line) => line.call(target.path(), headers, body).await,
+        }
     }
+}
+
+/// Makes the call over a connection of ours, and reads its answer.
+async fn post(
+    connections: &Connections,
+    target: &Target,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Answer, NoAnswer> {
+    let way = connections.way();
+    let (whole, path) = match &target.uris {
+        Ok(uris) => uris,
+        Err(error) => return Err(NoAnswer::Garbled(error.to_string())),
+    };
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = if way.takes_whole_addresses() { whole } else { path }.clone();
+    *request.headers_mut() = headers;
+    way.sign(request.headers_mut());
+    let mut exchange = connections.send(request).await?;
+    let status = exchange.response.status();
+    let headers = std::mem::take(exchange.response.headers_mut());
+    let body = read(&mut exchange).await?;
+    exchange.end();
+    Ok(Answer { status, headers, body })
 }
 
 /// Reads an answer's body, up to [`READ_AT_MOST`].
