@@ -31,7 +31,7 @@ use crate::config::{MqttConfig, QualityOfService};
 use crate::filter::Filter;
 use crate::link::Link;
 use crate::message::{Reading, ReplyTo};
-use crate::meters::Meters;
+use crate::meters::{Counted, Meters};
 use crate::reply;
 
 /// The waits between two attempts to subscribe a filter that the broker refuses.
@@ -126,24 +126,7 @@ enum Subscription {
     /// The SUBSCRIBE is under way.
     Asked { wait: Duration },
     /// It was refused; asked again at this time.
-    Refused { again: Instant, wait: Duration },
-}
-
-/// A session in the gauge of sessions.
-#[derive(Debug)]
-struct Counted(Arc<Meters>);
-
-impl Counted {
-    fn new(meters: &Arc<Meters>) -> Self {
-        meters.sessions.inc();
-        Self(Arc::clone(meters))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.sessions.dec();
-    }
+    Refused { again: Instant, wait: Duration, _counted: Counted },
 }
 
 impl Spec {
@@ -236,7 +219,7 @@ impl Session {
         if self.shared.is_subscribed(&self.spec, &self.link) {
             self.shared.intake.conditions().well(&self.spec.subject());
             self.subscription =
-                Subscription::Granted { _counted: Counted::new(&self.shared.meters) };
+                Subscription::Granted { _counted: Counted::new(&self.shared.meters.sessions) };
         } else {
             self.subscribe(FIRST_REFUSED_WAIT).await?;
         }
@@ -250,7 +233,7 @@ impl Session {
                 false => self.waiting.front().map(|(_, message)| message.payload.len()),
             };
             let again = match self.subscription {
-                Subscription::Refused { again, wait } => Some((again, wait)),
+                Subscription::Refused { again, wait, .. } => Some((again, wait)),
                 Subscription::Granted { .. } | Subscription::Asked { .. } => None,
             };
             // Settling comes before receiving: it makes room at the broker.
@@ -300,11 +283,12 @@ impl Session {
         self.subscription = match answer {
             Ok(qos) => {
                 info!(filter = %self.spec.filter, client_id = self.spec.client_id, qos, "subscribed");
-                Subscription::Granted { _counted: Counted::new(&self.shared.meters) }
+                Subscription::Granted { _counted: Counted::new(&self.shared.meters.sessions) }
             }
             Err(_) => Subscription::Refused {
                 again: Instant::now() + wait,
                 wait: (wait * 2).min(LONGEST_REFUSED_WAIT),
+                _counted: Counted::new(&self.shared.meters.refused),
             },
         };
     }

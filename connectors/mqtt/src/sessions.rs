@@ -25,7 +25,7 @@ use crate::client::{Begin, Packet};
 use crate::config::MqttConfig;
 use crate::filter::{self, Filter};
 use crate::link::Link;
-use crate::meters::Meters;
+use crate::meters::{Counted, Meters};
 use crate::session::{
     Asked, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, Session, Shared, Spec,
 };
@@ -48,10 +48,20 @@ pub(crate) struct Sessions {
     letter_topics: watch::Sender<Arc<HashSet<String>>>,
     running: HashMap<Spec, Running>,
     tasks: JoinSet<(Spec, Result<Ended, SourceError>)>,
-    /// Filters that were refused by closing the connection, and when to try again.
-    refused: HashMap<Spec, (Instant, Duration)>,
+    /// Filters that were refused by closing the connection.
+    refused: HashMap<Spec, Refusal>,
     /// The first connection, which proved the credentials.
     first: Option<(Spec, Link)>,
+}
+
+/// How a filter was refused whose connection the broker closed.
+struct Refusal {
+    /// When to ask again.
+    again: Instant,
+    /// How long that was to wait.
+    wait: Duration,
+    /// `None` while it is asked again.
+    counted: Option<Counted>,
 }
 
 /// A session whose task has not ended.
@@ -166,7 +176,7 @@ impl Sessions {
         loop {
             topics.borrow_and_update();
             self.reconcile().await?;
-            let again = self.refused.values().map(|&(at, _)| at).min();
+            let again = self.refused.values().map(|refusal| refusal.again).min();
             tokio::select! {
                 biased;
                 () = self.shared.intake.draining() => break,
@@ -228,10 +238,16 @@ impl Sessions {
             }
         }
         for (spec, askers) in plan.serving {
-            let not_yet = self.refused.get(&spec).is_some_and(|&(at, _)| at > Instant::now());
-            if !self.running.contains_key(&spec) && !not_yet {
-                self.start(spec, askers).await?;
+            if self.running.contains_key(&spec) {
+                continue;
             }
+            if let Some(refusal) = self.refused.get_mut(&spec) {
+                if refusal.again > Instant::now() {
+                    continue;
+                }
+                refusal.counted = None;
+            }
+            self.start(spec, askers).await?;
         }
         Ok(())
     }
@@ -260,9 +276,10 @@ impl Sessions {
         self.running.remove(&spec);
         match ended {
             Ended::Refused => {
-                let wait = self.refused.get(&spec).map_or(FIRST_REFUSED_WAIT, |&(_, wait)| wait);
-                let next = (wait * 2).min(LONGEST_REFUSED_WAIT);
-                self.refused.insert(spec, (Instant::now() + wait, next));
+                let before = self.refused.get(&spec).map(|refusal| refusal.wait * 2);
+                let wait = before.unwrap_or(FIRST_REFUSED_WAIT).min(LONGEST_REFUSED_WAIT);
+                let counted = Some(Counted::new(&self.shared.meters.refused));
+                self.refused.insert(spec, Refusal { again: Instant::now() + wait, wait, counted });
             }
             Ended::Asked if spec.asked == Asked::Wish && !self.shared.intake.is_draining() => {
                 self.shared.intake.conditions().forget(&spec.subject());

@@ -239,6 +239,7 @@ async fn a_refused_filter_disturbs_no_other() {
         gateway.deploy(Function::named("g").topic("s"));
         let connector = setup.start();
         connector.wait_unready("filter $share/g/s").await;
+        connector.wait_for_metric("tributary_mqtt_refused_filters", 1).await;
         wait_until(
             "the other is subscribed",
             || connector.metric("tributary_mqtt_sessions") == 1,

@@ -1,11 +1,10 @@
-//! What the guide says of alerts and queries is what there is.
+//! What the guide says of alerts is what there is.
 
 use std::fs;
 
 use integration::root;
 
 use crate::alerts;
-use crate::dashboard::ROWS;
 
 fn document(name: &str) -> String {
     fs::read_to_string(root().join("docs").join(name)).expect("it can be read")
@@ -20,19 +19,4 @@ fn the_guide_has_a_section_for_each_alert() {
     let alerts = alerts::all();
     let names: Vec<_> = alerts.iter().map(|alert| alert.name.as_str()).collect();
     assert_eq!(sections, names);
-}
-
-/// A query that has changed has not been tried: `BLESS=1 make prove-monitoring` does.
-#[test]
-fn every_query_stands_in_the_table_of_samples() {
-    let samples = document("monitoring-samples.md");
-    let panels = ROWS.iter().flat_map(|row| row.panels).flat_map(|panel| panel.queries);
-    let panels = panels.map(|(query, _)| (*query).to_owned());
-    let expressions = alerts::all().into_iter();
-    let expressions =
-        expressions.map(|it| it.expr.split_whitespace().collect::<Vec<_>>().join(" "));
-    for query in panels.chain(expressions) {
-        let cell = format!("| `{}` |", query.replace('|', "\\|"));
-        assert!(samples.contains(&cell), "{query} is not in docs/monitoring-samples.md");
-    }
 }

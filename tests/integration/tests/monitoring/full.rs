@@ -202,10 +202,9 @@ async fn begin_all(scene: &mut Scene) -> Connector {
     let hour_ago = hour_ago.duration_since(UNIX_EPOCH).expect("it is later than 1970");
     let hour_ago = i64::try_from(hour_ago.as_millis()).expect("it is small");
     scene.kafka.produce_all(ORDERS, (0..20).map(|_| Record::of("x").at(hour_ago))).await;
-    lose_records(scene).await;
 
     at("sqs-held").gateway.fault("work", Fault::status(405));
-    scene.queue.send("x", 3_000).await;
+    scene.queue.send("x", 1_500).await;
     let frozen = at("sqs-frozen");
     frozen.stop_calls_of("work");
     scene.frozen.send("x", 10).await;
@@ -241,6 +240,8 @@ async fn begin_all(scene: &mut Scene) -> Connector {
         })
         .await;
     at("cron").gateway.stop().await;
+    // Last, since it is over at once: the alert remembers it for an hour, which is a minute here.
+    lose_records(scene).await;
 
     let gone = scene.stations.iter().position(|it| it.job == "mqtt-gone").expect("it is there");
     scene.stations.remove(gone).connector
