@@ -73,7 +73,8 @@ fn each_service_can_be_pasted_alone() {
 fn services_in_the_guides_are_what_faasd_starts() {
     let mut seen = 0;
     let guides = fs::read_dir(root().join("docs")).unwrap().map(|page| page.unwrap().path());
-    for page in guides.chain([root().join("README.md")]).filter(|page| page.is_file()) {
+    let pages = guides.filter(|page| page.extension().is_some_and(|extension| extension == "md"));
+    for page in pages.chain([root().join("README.md")]) {
         for service in shown(&read(&page)) {
             services(&page.display().to_string(), &beside_faasd(&service));
             seen += 1;
