@@ -43,15 +43,23 @@ pub fn init(kind: &str, quiet: &[&'static str], debug: bool, encoding: LogEncodi
 }
 
 /// An error with its whole chain of sources: `a: b: c`.
+///
+/// A source whose text the error above it ends with already, as those of many libraries do, is not
+/// said twice.
 #[derive(Debug, Clone, Copy)]
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut last = self.0.to_string();
+        f.write_str(&last)?;
         let mut source = self.0.source();
         while let Some(error) = source {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            if !last.ends_with(&text) {
+                write!(f, ": {text}")?;
+                last = text;
+            }
             source = error.source();
         }
         Ok(())

@@ -77,6 +77,12 @@ fn a_chain_names_every_cause_once() {
     struct Outer(#[source] io::Error);
     let error = Outer(io::Error::other("inner"));
     assert_eq!(Chain(&error).to_string(), "outer: inner");
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("repeats: {0}")]
+    struct Repeats(#[source] Outer);
+    let error = Repeats(Outer(io::Error::other("inner")));
+    assert_eq!(Chain(&error).to_string(), "repeats: outer: inner");
 }
 
 proptest! {
