@@ -9,7 +9,7 @@ export CARGO_TERM_COLOR ?= auto
 
 CONNECTORS := $(notdir $(wildcard connectors/*))
 IMAGES := $(CONNECTORS:%=%-connector) kafka-connector-msk
-SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh tests/*.sh tests/*/*.sh)
+SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh tests/*.sh tests/*/*.sh tests/bench/peers/*.sh)
 
 # Development builds link the system's OpenSSL where its headers are installed: building our own takes two minutes.
 # Releases always build it, or the binary would need the library of the machine it was built on.
@@ -152,8 +152,8 @@ bless: need ## Write the generated files anew: docs/configuration.md and the oth
 	BLESS=1 $(DEV) cargo test --locked --workspace golden
 
 .PHONY: bench
-bench: need ## Measure what an event costs, memory and start (tests/bench/run.sh mqtt: one of them)
-	@tests/bench/run.sh
+bench: need ## Measure what an event costs beside a bare HTTP client, latency, memory, start, and how each grows; writes docs/performance.md (about forty minutes; tests/bench/run.sh mqtt: one source, written nowhere)
+	@tests/bench/run.sh --record docs/performance.md
 
 .PHONY: clean
 clean: ## Stop our brokers; remove what was built, fetched and written

@@ -90,6 +90,15 @@ impl Gateway {
         state["begun"].as_u64().expect("a count")
     }
 
+    /// The calls that it remembers, from this number on: those records of a ledger that tell of a beginning.
+    ///
+    /// # Panics
+    /// When it does not answer with JSON.
+    pub async fn calls(&self, from: u64) -> Vec<Value> {
+        let calls = self.ask(Method::GET, &format!("calls?from={from}"), &Value::Null).await;
+        serde_json::from_str(&calls).expect("calls are JSON")
+    }
+
     /// Ends it.
     ///
     /// # Panics

@@ -31,8 +31,19 @@ impl Queue {
             write!(form, "&{entry}.Name={attribute}&{entry}.Value={value}")
                 .expect("it is a string");
         }
-        let answer = ask(endpoint, &form).await;
-        let (_, after) = answer.split_once("<QueueUrl>").expect("a queue that was made has a URL");
+        Self::named(endpoint, name, &form).await
+    }
+
+    /// The queue of this name, which exists.
+    pub async fn find(endpoint: &str, name: &str) -> Self {
+        let form = format!("Action=GetQueueUrl&QueueName={name}");
+        Self::named(endpoint, name.to_owned(), &form).await
+    }
+
+    /// The queue whose URL answers this question.
+    async fn named(endpoint: &str, name: String, form: &str) -> Self {
+        let answer = ask(endpoint, form).await;
+        let (_, after) = answer.split_once("<QueueUrl>").expect("a queue has a URL");
         let (url, _) = after.split_once("</QueueUrl>").expect("the element ends");
         // By the name that we reach it by, which need not be the one it gives itself.
         let path = url.splitn(4, '/').nth(3).expect("a URL has a path");
