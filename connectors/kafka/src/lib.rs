@@ -5,7 +5,8 @@
 //! or to another.
 //!
 //! [`Kafka`] connects, and runs the session ([`session`]): it answers the group ([`assignment`]),
-//! follows the topics ([`subscription`]), and each partition has its task ([`lane`]) with its
+//! follows the topics ([`subscription`]), sees to it that the group leaves none of them out
+//! ([`orphans`]), and each partition has its task ([`lane`]) with its
 //! books ([`tracker`], [`progress`]); what these ask of the client stands in [`broker`]. One task commits for all of them ([`commit`]), another keeps
 //! what proves to the broker who we are ([`login`]).
 //! [`meters`] has what is told of all this; [`retention`] asks for what bounds it.
@@ -29,6 +30,7 @@ mod login;
 mod meters;
 #[cfg(test)]
 mod model;
+mod orphans;
 mod positions;
 mod progress;
 mod raw;

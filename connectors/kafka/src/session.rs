@@ -4,6 +4,7 @@
 //! changing the subscription. Beside it run the task that polls the client (it serves every
 //! callback, so it never stops before the client is closed), the committer, and the lanes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::config::{Files, KafkaConfig};
 use crate::lane::Stuck;
 use crate::login::{self, Proof};
 use crate::meters::Meters;
+use crate::orphans::Orphans;
 use crate::retention;
 use crate::subscription::{self, Listing, News, Subscription};
 
@@ -164,6 +166,7 @@ impl Session {
         let intake = self.intake.clone();
         let draining = intake.draining();
         tokio::pin!(draining);
+        let mut orphans = Orphans::new(Arc::clone(consumer), &self.config.group);
         loop {
             tokio::select! {
                 biased;
@@ -172,6 +175,17 @@ impl Session {
                 Some(rebalance) = self.rebalances.recv() => {
                     assignment.answer(rebalance).await?;
                     intake.conditions().well(&GROUP);
+                    // Where the broker shares out, it leaves nothing out.
+                    if !self.config.group_protocol.is_consumer() {
+                        orphans.assigned();
+                    }
+                }
+                ungiven = orphans.found() => {
+                    let topics = ungiven.into_iter().collect::<Vec<_>>().join(",");
+                    tracing::warn!(topics, "the group gives these topics to nobody: joining it again");
+                    // Without this, a subscription that is the same would change nothing.
+                    consumer.unsubscribe();
+                    subscribe(consumer, subscription.current())?;
                 }
                 news = subscription.next() => match news {
                     News::Unreachable(error) => self.unreachable(consumer, &error.to_string())?,
@@ -184,13 +198,8 @@ impl Session {
                         assignment.end_topics(|topic| !topics.contains(topic)).await;
                         let names: Vec<_> = topics.iter().map(String::as_str).collect();
                         tracing::info!(topics = names.join(","), "binding to topics");
-                        if names.is_empty() {
-                            consumer.unsubscribe();
-                        } else {
-                            consumer
-                                .subscribe(&names)
-                                .map_err(|error| SourceError::Broken(error.to_string()))?;
-                        }
+                        subscribe(consumer, &topics)?;
+                        orphans.subscribed(&topics);
                         subscription.subscribed(topics);
                     }
                 },
@@ -310,6 +319,16 @@ fn keep_login(
     let consumer = Arc::clone(consumer);
     let give = move |proof: &Proof| proof.give(consumer.client().native_ptr());
     login::keep(Arc::clone(config), intake.conditions().clone(), proof, Arc::clone(refused), give)
+}
+
+/// Asks the group for these topics, and for no others.
+fn subscribe(consumer: &Consumer, topics: &BTreeSet<String>) -> Result<(), SourceError> {
+    if topics.is_empty() {
+        consumer.unsubscribe();
+        return Ok(());
+    }
+    let names: Vec<_> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&names).map_err(|error| SourceError::Broken(error.to_string()))
 }
 
 /// Waits for the answer to a first question. A refusal is told by a complaint, long before the

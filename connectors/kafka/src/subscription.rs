@@ -101,6 +101,11 @@ impl Subscription {
         }
     }
 
+    /// What is consumed now.
+    pub(crate) fn current(&self) -> &BTreeSet<String> {
+        &self.current
+    }
+
     /// Notes what is consumed from now on.
     pub(crate) fn subscribed(&mut self, topics: BTreeSet<String>) {
         self.current = topics;

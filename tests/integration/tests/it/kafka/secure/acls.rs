@@ -5,11 +5,11 @@ use super::listeners::{
 };
 
 /// Adds or removes an entry for our user.
-async fn entry(secured: &Secured, verb: &str, user: &str, operation: &str, what: [&str; 2]) {
+async fn entry(secured: &Secured, verb: &str, user: &str, operation: &str, what: &[&str]) {
     let principal = format!("User:{user}");
     let entry =
         ["acls", verb, "--force", "--allow-principal", &principal, "--operation", operation];
-    secured.broker.tool(&[&entry[..], &what].concat()).await;
+    secured.broker.tool(&[&entry[..], what].concat()).await;
 }
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_topic_that_is_refused_does_not_keep_others_from_being_served() {
     let (open, shut) = (scene.broker.topic("open", 1).await, scene.broker.topic("shut", 1).await);
     scene.deploy("public", &open);
     scene.deploy("private", &shut);
-    let topic = ["--topic", &*shut];
+    let topic = &["--topic", &*shut];
     // From now on only those may come near it that an entry names.
     entry(&secured, "--add", "nobody", "All", topic).await;
     let launch = secured.connector(&scene, Listener::Sasl, &[&open, &shut]);
@@ -56,7 +56,7 @@ async fn a_group_that_is_refused_is_told_of_and_joined_once_it_may_be() {
     let (scene, secrets) = (secured.scene().await, Secrets::new());
     let topic = scene.broker.topic("grouped", 1).await;
     scene.deploy("guest", &topic);
-    let group = ["--group", &*scene.group];
+    let group = &["--group", &*scene.group];
     entry(&secured, "--add", "nobody", "All", group).await;
     let launch = secured.connector(&scene, Listener::Sasl, &[&topic]);
     let connector = secrets.login(launch, USER, PASSWORD).start().await;
@@ -65,5 +65,30 @@ async fn a_group_that_is_refused_is_told_of_and_joined_once_it_may_be() {
     connector.ready().await;
     delivers(&scene, &topic, "guest").await;
     assert_eq!(complaints(&connector, "\"consumer group\""), 1, "{:#?}", connector.lines());
+    connector.end().await;
+}
+
+/// Whoever leads the group leaves out what the broker refuses while the group shares out.
+#[tokio::test]
+async fn a_topic_that_is_refused_while_the_group_shares_it_out_is_given_to_somebody_later() {
+    let secured = Secured::shared().await;
+    let (scene, secrets) = (secured.scene().await, Secrets::new());
+    let topic = scene.broker.topic("left-out", 1).await;
+    scene.deploy("guest", &topic);
+    let launch = secured.connector(&scene, Listener::Sasl, &[&topic]).set("session_timeout", "3s");
+    let connector = secrets.login(launch, USER, PASSWORD).start().await;
+    delivers(&scene, &topic, "guest").await;
+
+    let everything = ["--topic", &*topic, "--group", &*scene.group];
+    entry(&secured, "--add", "nobody", "All", &everything).await;
+    connector.not_ready("consumer group").await;
+    entry(&secured, "--add", USER, "Read", &everything[2..]).await;
+    tokio::select! {
+        _ = connector.line("partitions=\"\"") => {}
+        // Seen by us as well, if this takes so long that we have looked ourselves meanwhile.
+        _ = connector.line("why=\"TopicAuthorizationFailed") => {}
+    }
+    entry(&secured, "--add", USER, "Read", &everything[..2]).await;
+    delivers(&scene, &topic, "guest").await;
     connector.end().await;
 }
