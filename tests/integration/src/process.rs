@@ -42,17 +42,24 @@ pub fn send(pid: u32, signal: Signal) {
 /// Resident memory, in bytes. `None`: the process is gone.
 #[must_use]
 pub fn resident(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-    Some(kib * 1024)
+    in_status(pid, "VmRSS:")
+}
+
+/// What of that is the process's own and no page of a file, in bytes. `None`: the process is gone.
+#[must_use]
+pub fn anonymous(pid: u32) -> Option<u64> {
+    in_status(pid, "RssAnon:")
 }
 
 /// The highest resident memory so far, in bytes. `None`: the process is gone.
 #[must_use]
 pub fn peak_resident(pid: u32) -> Option<u64> {
+    in_status(pid, "VmHWM:")
+}
+
+fn in_status(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
     Some(kib * 1024)
 }
@@ -97,6 +104,7 @@ mod tests {
         let now = resident(pid).unwrap();
         assert!(now > 100_000);
         assert!(peak_resident(pid).unwrap() >= now);
+        assert!(anonymous(pid).unwrap() < now);
         let before = cpu(pid).unwrap();
         while cpu(pid).unwrap() == before {
             std::hint::black_box((0..100_000_u64).sum::<u64>());

@@ -133,9 +133,10 @@ impl Container {
         self.inspect("{{.State.Pid}}").await.parse().expect("a pid is a number")
     }
 
-    /// Bytes of memory that are resident.
-    pub(crate) async fn resident(&self) -> u64 {
-        process::resident(self.pid().await).expect("the process runs")
+    /// Bytes of memory that are resident, and what of that is no page of a file.
+    pub(crate) async fn memory(&self) -> (u64, u64) {
+        let pid = self.pid().await;
+        process::resident(pid).zip(process::anonymous(pid)).expect("the process runs")
     }
 
     /// When its process wrote its first line: a moment after it began.

@@ -42,12 +42,14 @@ pub(crate) async fn begin(run: &Run, gateway: &DevGateway) -> Container {
     let began = container.first_line().await.duration_since(UNIX_EPOCH).expect("clocks are right");
     let took = Duration::from_nanos(called).saturating_sub(began);
     tokio::time::sleep(IDLE).await;
+    let (resident, anonymous) = container.memory().await;
     println!(
-        "{:<16} image {:>5.1} MB, first event after {:>4} ms, idle {:>4.1} MiB resident",
+        "{:<16} image {:>5.1} MB, first event after {:>4} ms, idle {:>4.1} MiB resident, {:>3.1} of it anonymous",
         run.connector,
         mega(size(run.connector).await, 1e6),
         took.as_millis(),
-        mega(container.resident().await, 1024.0 * 1024.0),
+        mega(resident, 1024.0 * 1024.0),
+        mega(anonymous, 1024.0 * 1024.0),
     );
     container
 }
