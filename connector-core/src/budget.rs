@@ -23,7 +23,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What messages have, and what is reserved for those to come.
     used: usize,
+    /// What messages have.
+    payloads: usize,
     /// Lanes that wait for bytes now.
     wanting: usize,
     lanes: HashMap<u64, LaneState>,
@@ -55,10 +58,17 @@ impl Budget {
         LaneBytes { shared: Arc::clone(&self.0), lane }
     }
 
-    /// The payload bytes held now.
+    /// The bytes taken now: payloads, and what is reserved for messages to come.
     #[must_use]
     pub fn used(&self) -> usize {
         self.0.lock().used
+    }
+
+    /// The payload bytes held now. A source that waits for messages of unknown size has reserved
+    /// bytes without holding any.
+    #[must_use]
+    pub fn payloads(&self) -> usize {
+        self.0.lock().payloads
     }
 
     /// The bound.
@@ -146,7 +156,7 @@ impl LaneBytes {
     #[must_use]
     pub fn try_hold(&self, bytes: usize) -> Option<Held> {
         let taken = self.shared.lock().take(self.shared.limit, self.lane, bytes);
-        taken.then(|| Held { shared: Arc::clone(&self.shared), lane: self.lane, bytes })
+        taken.then(|| Held { shared: Arc::clone(&self.shared), lane: self.lane, bytes, payload: 0 })
     }
 }
 
@@ -184,28 +194,30 @@ pub struct Held {
     shared: Arc<Shared>,
     lane: u64,
     bytes: usize,
+    /// Of these, what the message has: none before it is here.
+    payload: usize,
 }
 
 impl Held {
-    /// Corrects what was reserved to what the message really has.
-    pub fn resize(&mut self, bytes: usize) {
-        if bytes != self.bytes {
-            self.change(bytes, 0);
-        }
+    /// The message is here: corrects what was reserved to what it really has.
+    pub fn fill(&mut self, bytes: usize) {
+        self.change(bytes, 0);
     }
 
     fn change(&mut self, bytes: usize, messages_fewer: usize) {
+        let fewer = bytes < self.bytes || messages_fewer > 0;
         let wanted = {
             let mut state = self.shared.lock();
             state.used = state.used - self.bytes + bytes;
+            state.payloads = state.payloads - self.payload + bytes;
             if let Some(lane) = state.lanes.get_mut(&self.lane) {
                 lane.bytes = lane.bytes - self.bytes + bytes;
                 lane.messages -= messages_fewer;
             }
             state.drop_if_done(self.lane);
-            state.wanting > 0
+            fewer && state.wanting > 0
         };
-        self.bytes = bytes;
+        (self.bytes, self.payload) = (bytes, bytes);
         if wanted {
             self.shared.freed.notify_waiters();
         }
@@ -275,9 +287,10 @@ mod tests {
         let budget = Budget::new(100);
         let lane = budget.lane();
         let mut held = lane.try_hold(64).expect("room");
-        held.resize(3);
-        assert_eq!(budget.used(), 3);
+        assert_eq!((budget.used(), budget.payloads()), (64, 0), "nothing is here yet");
+        held.fill(3);
+        assert_eq!((budget.used(), budget.payloads()), (3, 3));
         drop(held);
-        assert_eq!(budget.used(), 0);
+        assert_eq!((budget.used(), budget.payloads()), (0, 0));
     }
 }

@@ -366,7 +366,7 @@ impl Slot {
     }
 
     fn hand_in(mut self, event: Event, revoked: Option<CancellationToken>) -> Settlement {
-        self.held.resize(event.payload.len());
+        self.held.fill(event.payload.len());
         let (tell, settlement) = Settlement::owed();
         let now = Instant::now();
         let arrived = self.intake.0.metrics.received(now);

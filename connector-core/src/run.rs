@@ -368,7 +368,7 @@ impl Intake {
         let now = &metrics.now;
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         now.ready.set(i64::from(self.0.conditions.ready().is_ok()));
-        now.buffer_bytes.set(count(budget.used()));
+        now.buffer_bytes.set(count(budget.payloads()));
         now.buffer_limit_bytes.set(count(budget.limit()));
         let holds = dispatcher.holds.list();
         now.holds.set(count(holds.len()));

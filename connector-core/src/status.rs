@@ -179,7 +179,7 @@ impl Events {
             ended: ended.into_iter().collect(),
             calls_running: inner.dispatcher.running.now(),
             calls_limit: inner.dispatcher.running.limit(),
-            buffer_bytes: inner.budget.used(),
+            buffer_bytes: inner.budget.payloads(),
             buffer_limit_bytes: inner.budget.limit(),
         }
     }

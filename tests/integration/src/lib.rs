@@ -1,6 +1,6 @@
 //! The promise, on real brokers: what the tests of whole connectors are written with.
 //!
-//! [`kafka`], [`mosquitto`] and [`kubernetes`] are what connectors talk to and what a test does with
+//! [`kafka`], [`mosquitto`], [`scripted`] and [`kubernetes`] are what connectors talk to and what a test does with
 //! it, [`connector`] a connector's own binary with its log, pages and signals, [`metrics`] what it
 //! says of itself, [`prometheus`] what is made of that, [`process`] what the kernel says of any
 //! process, [`browser`] what a person sees, [`certificates`] what TLS needs. The gateway is the
@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod mosquitto;
 pub mod process;
 pub mod prometheus;
+pub mod scripted;
 pub mod sqs;
 pub mod wait;
 
@@ -33,6 +34,7 @@ pub use kafka::{Broker, Record};
 pub use kubernetes::Cluster;
 pub use mosquitto::Mosquitto;
 pub use prometheus::Prometheus;
+pub use scripted::Scripted;
 pub use wait::{PATIENCE, until};
 
 use std::collections::HashMap;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use dev_gateway::{Config, DevGateway, Fault, Function};
 use integration::browser::Browser;
 use integration::mosquitto::Mosquitto;
-use integration::{Connector, Launch, unique, until};
+use integration::{Connector, Launch, Scripted, unique, until};
 use serde_json::{Value, json};
 
 use super::kafka::scene::Scene;
@@ -68,6 +68,7 @@ async fn it_tells_why_a_function_is_not_called() {
     gateway.deploy(Function::named("strange").topic("a/#/b"));
     gateway.deploy(of_its_own_topic("silent"));
     gateway.deploy(of_its_own_topic("failing"));
+    gateway.deploy(Function::named("bystander").topic("failing"));
     gateway.deploy(of_its_own_topic("held").annotation("connector.dead-letter", "hold"));
     gateway.deploy(
         of_its_own_topic("refusing").annotation("connector.dead-letter", "function:silent"),
@@ -91,6 +92,7 @@ async fn it_tells_why_a_function_is_not_called() {
     why(&browser, "failing", "1 event waits for its next attempt; last: status 500: no more paper")
         .await;
     browser.sees("wrong", "failing.openfaas-fn").await;
+    why(&browser, "bystander", "failing.openfaas-fn is called with failing too, and fails").await;
     stage.publish("held");
     why(&browser, "held", "Events of held are held for it").await;
     browser.sees("state", "not ready").await;
@@ -131,27 +133,41 @@ async fn a_fault_is_seen_within_two_looks() {
     let gateway = &stage.gateway;
     gateway.deploy(of_its_own_topic("failing"));
     gateway.deploy(of_its_own_topic("held").annotation("connector.dead-letter", "hold"));
+    let refusing = of_its_own_topic("refusing");
+    gateway.deploy(refusing.annotation("connector.dead-letter", "function:undertaker"));
+    gateway.deploy(Function::named("undertaker"));
+    gateway.deploy(of_its_own_topic("leaving"));
     gateway.fault("failing", Fault::status(500));
     gateway.fault("held", Fault::status(400));
-    let connector = stage.connector().ready().await;
+    gateway.fault("refusing", Fault::status(422));
+    let connector = stage.connector().set("unmap_after", "200ms").ready().await;
     let browser = page(&connector).await;
     browser.sees("state", "ready").await;
 
     let look = Look { browser: &browser, connector: &connector };
-    let began = look.awaits("strange.openfaas-fn").await;
+    let began = look.awaits("wrong", "strange.openfaas-fn").await;
     gateway.deploy(Function::named("strange").topic("a/#/b"));
     look.sees("a wrong annotation", began, |status| !list(status, "skipped").is_empty()).await;
-    let began = look.awaits("waits for its next attempt").await;
+    let began = look.awaits("wrong", "waits for its next attempt").await;
     stage.publish("failing");
     let retries = |it: &Value| it["retrying"] == 1;
     look.sees("a retry", began, |status| list(status, "functions").iter().any(retries)).await;
-    let began = look.awaits("held.openfaas-fn is held").await;
+    let began = look.awaits("wrong", "held.openfaas-fn is held").await;
     stage.publish("held");
     look.sees("a hold", began, |status| !list(status, "held").is_empty()).await;
-    let began = look.awaits("broker").await;
+    let began = look.awaits("wrong", "1 dead letter").await;
+    stage.publish("refusing");
+    let letters = |it: &Value| it["dead_letters"] == 1;
+    look.sees("a dead letter", began, |it| list(it, "functions").iter().any(letters)).await;
+    browser.type_into("find", "leaving").await;
+    let began = look.awaits("answer", "The gateway lists no function leaving").await;
+    gateway.remove("leaving");
+    let gone = |status: &Value| !status["functions"].to_string().contains("leaving");
+    look.sees("a function that is missing", began, gone).await;
+    let began = look.awaits("wrong", "broker").await;
     stage.broker.down();
     look.sees("a broker that is down", began, |status| is_unwell(status, "broker")).await;
-    let began = look.awaits("gateway").await;
+    let began = look.awaits("wrong", "gateway").await;
     gateway.stop().await;
     look.sees("a gateway that is down", began, |status| is_unwell(status, "gateway")).await;
     browser.close().await;
@@ -167,23 +183,24 @@ fn is_unwell(status: &Value, subject: &str) -> bool {
     list(status, "conditions").iter().any(unwell)
 }
 
-/// Somebody who looks at what is not well.
+/// Somebody who looks at the page.
 struct Look<'a> {
     browser: &'a Browser,
     connector: &'a Connector,
 }
 
 impl Look<'_> {
-    /// Has the page itself note when it first shows `part`, and gives the time.
-    async fn awaits(&self, part: &str) -> SystemTime {
+    /// Has the page itself note when `element` first shows `part`, and gives the time.
+    async fn awaits(&self, element: &str, part: &str) -> SystemTime {
         let script = "window.shown = null;
             window.observer?.disconnect();
-            const shows = () => at('wrong').innerText.includes(arguments[0]);
+            const [element, part] = arguments;
+            const shows = () => at(element).innerText.includes(part);
             const note = () => { if (!window.shown && shows()) window.shown = { turn, at: Date.now() }; };
             window.observer = new MutationObserver(note);
-            window.observer.observe(at('wrong'), { childList: true, subtree: true, characterData: true });
+            window.observer.observe(at(element), { childList: true, subtree: true, characterData: true });
             return shows()";
-        let shows = self.browser.run(script, json!([part])).await;
+        let shows = self.browser.run(script, json!([element, part])).await;
         assert_eq!(shows, false, "{part} is on the page before it can be");
         SystemTime::now()
     }
@@ -201,6 +218,33 @@ impl Look<'_> {
         let turn = shown["turn"].as_u64().expect("a number");
         assert!(turn <= looks + 2, "{fault}: known at look {looks}, shown at look {turn}");
     }
+}
+
+#[tokio::test]
+async fn a_topic_that_the_broker_refuses_is_seen_within_two_looks() {
+    let server = Scripted::start(
+        "nats",
+        &[
+            "no_auth_user: guest",
+            "authorization { users: [ { user: guest, password: x, permissions: { subscribe: { deny: \"secret\" } } } ] }",
+        ],
+    );
+    let gateway = gateway().await;
+    let connector = Launch::new("nats")
+        .set("gateway_url", gateway.url())
+        .set("broker_host", &server.address)
+        .set("rebuild_interval", "200ms");
+    let connector = connector.ready().await;
+    let browser = page(&connector).await;
+    browser.sees("state", "ready").await;
+    let look = Look { browser: &browser, connector: &connector };
+    let began = look.awaits("wrong", "subscription to secret").await;
+    gateway.deploy(of_its_own_topic("secret"));
+    let refused = |status: &Value| is_unwell(status, "subscription to secret");
+    look.sees("a topic that is refused", began, refused).await;
+    why(&browser, "secret", "Permissions Violation").await;
+    browser.close().await;
+    connector.end().await;
 }
 
 #[tokio::test]
