@@ -28,6 +28,8 @@ use crate::subscription;
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How far apart looks become while they change nothing. Joining again interrupts all members.
 const LAST_LOOK: Duration = Duration::from_secs(300);
+/// How far apart looks become while there is nothing to judge. They interrupt nobody.
+const LAST_UNSETTLED: Duration = Duration::from_secs(30);
 /// How long the broker may take to tell about the group.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -100,8 +102,11 @@ impl Orphans {
                     self.wait = (self.wait * 2).min(LAST_LOOK);
                     return topics;
                 }
-                // Told elsewhere, if it lasts.
-                Ok(Ok(Look::Unsettled) | Err(_)) => self.due = Some(Instant::now() + self.wait),
+                // Told elsewhere, if it lasts, as a topic that there is not may for ever.
+                Ok(Ok(Look::Unsettled) | Err(_)) => {
+                    self.due = Some(Instant::now() + self.wait);
+                    self.wait = self.wait.max((self.wait * 2).min(LAST_UNSETTLED));
+                }
                 Err(panic) => tracing::error!(%panic, "looking at the group failed"),
             }
         }
