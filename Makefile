@@ -91,6 +91,10 @@ prove-model: need ## Run what delivers through every order of events, one step d
 	@$(DEV) MODEL_DEEPER=1 MODEL_RUNS=20000 cargo test --locked -p model --test leased -- --nocapture
 	@$(DEV) MODEL_DEEPER=1 MODEL_RUNS=20000 cargo test --locked -p kafka-connector --lib model:: -- --nocapture
 
+.PHONY: fuzz
+fuzz: need ## Look for inputs that break what reads them: SECONDS=60 for each kind (or those of TARGETS="schedules flags")
+	@$(DEV) tests/fuzz/run.sh "$(or $(SECONDS),60)" $(TARGETS)
+
 .PHONY: controls
 controls: need ## Put known bugs of other connectors into ours, one by one, and have the model find them (about fifteen minutes)
 	@$(DEV) tests/model/controls.sh

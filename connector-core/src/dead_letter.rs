@@ -59,15 +59,18 @@ pub struct Letter {
 impl Letter {
     /// What a broker stores beside payload, key and headers: name and value, in this order.
     ///
-    /// Times are RFC 3339 in UTC; what is not known is left out.
+    /// Times are RFC 3339 in UTC; what is not known is left out. No note has a control character,
+    /// such as a function that answers in colours brings: some brokers refuse the whole message
+    /// for it, again and again.
     #[must_use]
     pub fn notes(&self) -> Vec<(&'static str, String)> {
         let mut notes = vec![(notes::REASON.name, self.reason.to_owned())];
         if let Some(status) = self.status {
             notes.push((notes::STATUS.name, status.to_string()));
         }
-        if !self.error.is_empty() {
-            notes.push((notes::ERROR.name, self.error.clone()));
+        let error: String = self.error.chars().filter(|c| !c.is_control()).collect();
+        if !error.is_empty() {
+            notes.push((notes::ERROR.name, error));
         }
         notes.push((notes::ATTEMPTS.name, self.attempts.to_string()));
         notes.push((notes::FIRST.name, rfc3339(self.first)));

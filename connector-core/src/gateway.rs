@@ -22,6 +22,8 @@ use reqwest::{Client, Url};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::answer::read_listing;
 use self::answer::{Answer, FunctionStatus};
 pub use self::live::{LiveMap, Progress, poll};
 use crate::event::FunctionName;

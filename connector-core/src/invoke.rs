@@ -306,12 +306,13 @@ fn judge_silence(none: &NoAnswer) -> Judged {
     Judged::Retry { why: none.to_string(), after: None, platform, unwritten }
 }
 
-/// The status and the beginning of the body, on one line.
+/// The status and the beginning of the body, on one line and without control characters: it is
+/// shown in logs and on the status page, and stored with dead letters.
 fn describe(answer: &Answer) -> String {
     let body = answer.body.get(..200).unwrap_or(&answer.body);
     let text = String::from_utf8_lossy(body);
-    let line = text.lines().next().unwrap_or_default().trim();
-    match line {
+    let line = text.lines().next().unwrap_or_default().replace(char::is_control, "");
+    match line.trim() {
         "" => format!("status {}", answer.status.as_u16()),
         line => format!("status {}: {line}", answer.status.as_u16()),
     }

@@ -208,6 +208,24 @@ impl Counters {
     }
 }
 
+/// A function as it is listed: name, namespace and annotations, as far as it has them.
+pub type Listed = (Option<String>, Option<String>, BTreeMap<String, String>);
+
+/// Reads the answer to a listing of functions.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_listing(body: &[u8]) -> Result<Vec<Listed>, String> {
+    crate::gateway::read_listing(body)
+}
+
+/// Reads what one of the fleet answers, and writes it as `/fleet` shows it.
+#[must_use]
+pub fn read_member(body: &[u8]) -> String {
+    let member = crate::fleet::Member::of("member:8081".to_owned(), crate::fleet::read(body));
+    serde_json::to_string(&member).expect("it has nothing that JSON has not")
+}
+
 fn catalog(functions: &[(&str, &str)]) -> Catalog {
     let listed = functions.iter().map(|(name, topics)| Function {
         name: FunctionName::new(*name),

@@ -144,6 +144,23 @@ impl Answer {
     }
 }
 
+/// Reads the body of a listing.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn read_listing(body: &[u8]) -> Result<Vec<crate::testing::Listed>, String> {
+    let answer = Answer {
+        path: "/system/functions",
+        status: StatusCode::OK,
+        location: None,
+        body: body.to_vec(),
+        cut: false,
+    };
+    let functions: Option<Vec<FunctionStatus>> = answer.json("functions")?;
+    let functions = functions.unwrap_or_default().into_iter();
+    Ok(functions
+        .map(|FunctionStatus { name, namespace, annotations }| (name, namespace, annotations.0))
+        .collect())
+}
+
 /// The beginning of a text on one line.
 fn shown(text: &[u8]) -> String {
     // Four bytes make a character at most; one more tells whether something follows.

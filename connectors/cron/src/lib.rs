@@ -15,6 +15,8 @@ pub mod lease;
 mod metrics;
 pub mod plan;
 pub mod schedule;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod ticker;
 pub mod timetable;
 

@@ -100,10 +100,8 @@ impl Topic {
         let producer = self.producer().await?;
         let event = &letter.event;
         let notes = letter.notes();
-        let own = event.attributes.iter().map(|a| (a.name.as_ref(), a.value.as_deref()));
-        let added = notes.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())));
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.name)
-            .headers(raw::owned_headers(own.chain(added)));
+            .headers(raw::owned_headers(headers(letter, &notes)));
         if !event.headers.iter().any(|(name, _)| *name == TOMBSTONE.name) {
             record = record.payload(&event.payload);
         }
@@ -113,6 +111,15 @@ impl Topic {
         // No timestamp: with its own, an old record could be past the topic's retention at once.
         producer.send(record, ENQUEUE).await.map(drop).map_err(|(error, _)| error.to_string())
     }
+}
+
+/// The record's own headers, then what is known of the failure.
+pub(crate) fn headers<'a>(
+    letter: &'a Letter,
+    notes: &'a [(&'static str, String)],
+) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+    let own = letter.event.attributes.iter().map(|a| (a.name.as_ref(), a.value.as_deref()));
+    own.chain(notes.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))))
 }
 
 impl Letterbox for Topic {

@@ -38,6 +38,8 @@ mod record;
 mod retention;
 mod session;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tracker;
 
 pub use config::KafkaConfig;

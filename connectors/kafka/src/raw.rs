@@ -32,13 +32,21 @@ pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Attribute> {
     if found != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Vec::new();
     }
+    // SAFETY: the list of a message that is alive.
+    unsafe { attributes(headers) }
+}
 
+/// Reads a list.
+///
+/// # Safety
+/// The list is alive and nobody writes to it.
+unsafe fn attributes(headers: *const sys::rd_kafka_headers_t) -> Vec<Attribute> {
     let mut attributes = Vec::new();
     loop {
         let mut name = ptr::null();
         let mut value = ptr::null();
         let mut len = 0;
-        // SAFETY: `headers` is the list from above; the out pointers are ours. An index past the
+        // SAFETY: the caller's list is alive; the out pointers are ours. An index past the
         // end is answered with an error and writes nothing.
         let found = unsafe {
             sys::rd_kafka_header_get_all(
@@ -52,10 +60,10 @@ pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Attribute> {
         if found != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return attributes;
         }
-        // SAFETY: names are NUL-terminated and live as long as the message.
+        // SAFETY: names are NUL-terminated and live as long as the list.
         let name = Bytes::copy_from_slice(unsafe { CStr::from_ptr(name) }.to_bytes());
         let value = (!value.is_null()).then(|| {
-            // SAFETY: a value that is not null is `len` bytes long and lives as long as the message.
+            // SAFETY: a value that is not null is `len` bytes long and lives as long as the list.
             Bytes::copy_from_slice(unsafe { std::slice::from_raw_parts(value.cast(), len) })
         });
         attributes.push(Attribute { name, value });
@@ -114,6 +122,16 @@ pub(crate) fn owned_headers<'a>(
         debug_assert!(added == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
     }
     headers
+}
+
+/// What is found in headers made of these: as a consumer will read them.
+#[cfg(feature = "testing")]
+pub(crate) fn headers_again<'a>(
+    given: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) -> Vec<Attribute> {
+    let headers = owned_headers(given);
+    // SAFETY: as above, a `BorrowedHeaders` is the native list, which `headers` keeps alive.
+    unsafe { attributes(ptr::from_ref(headers.as_borrowed()).cast()) }
 }
 
 /// Commits offsets and metadata, asynchronously. What became of it is told to the consumer's

@@ -80,7 +80,7 @@ async fn acknowledged(link: &mut Link) -> Result<Result<(), String>, String> {
 }
 
 /// The message's own properties, then what is known of the failure.
-fn properties(letter: &Letter) -> PublishProperties {
+pub(crate) fn properties(letter: &Letter) -> PublishProperties {
     let event = &letter.event;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let own = event.attributes.iter().map(|attribute| {

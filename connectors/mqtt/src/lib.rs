@@ -27,6 +27,8 @@ mod meters;
 mod reply;
 mod session;
 mod sessions;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod tls;
 
 pub use config::MqttConfig;

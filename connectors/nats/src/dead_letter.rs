@@ -3,6 +3,7 @@
 //! Stored means: a stream has acknowledged the message. A subject that no stream keeps is no place
 //! for letters, so storing there fails, and is tried again, until somebody makes a stream for it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use connector_core::Attribute;
 use connector_core::dead_letter::Letter;
 use connector_core::log::Chain;
 use connector_core::source::{Letterbox, StoreError};
@@ -87,18 +89,24 @@ impl Letterbox for Subject {
 /// another name. The id is the letter's own: stored twice, it is kept once. What is not legal in a
 /// header here comes as it does to a function: a value as base64, with a companion that says so, a
 /// name in hexadecimal.
-fn headers(letter: &Letter) -> HeaderMap {
+pub(crate) fn headers(letter: &Letter) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for attribute in &letter.event.attributes {
+    let own = &letter.event.attributes;
+    // All values of a name come alike: the companion cannot say which of them it is about.
+    let encoded: BTreeSet<_> =
+        own.iter().filter(|it| legal(it).is_none()).map(|it| &it.name).collect();
+    for attribute in own {
         let name = name(&attribute.name);
-        let value = attribute.value.as_deref().unwrap_or_default();
-        match std::str::from_utf8(value).ok().and_then(|value| value.parse::<HeaderValue>().ok()) {
-            Some(value) => append(&mut headers, &name, value.as_str()),
+        match legal(attribute).filter(|_| !encoded.contains(&attribute.name)) {
+            Some(value) => append(&mut headers, &name, value),
             None => {
+                let value = attribute.value.as_deref().unwrap_or_default();
                 append(&mut headers, &name, &STANDARD.encode(value));
-                append(&mut headers, &format!("{name}-Enc"), "b64");
             }
         }
+    }
+    for encoded in encoded {
+        append(&mut headers, &format!("{}-Enc", name(encoded)), "b64");
     }
     for (name, value) in letter.notes() {
         append(&mut headers, name, &value);
@@ -108,6 +116,12 @@ fn headers(letter: &Letter) -> HeaderMap {
     let (id, time) = (&letter.event.id, letter.event.stamp.0);
     append(&mut headers, "Nats-Msg-Id", &format!("{id}@{time} {function}"));
     headers
+}
+
+/// The value of a header as it is, if a header can have it.
+fn legal(attribute: &Attribute) -> Option<&str> {
+    let value = std::str::from_utf8(attribute.value.as_deref().unwrap_or_default()).ok()?;
+    value.parse::<HeaderValue>().is_ok().then_some(value)
 }
 
 /// The name that a header of the message has in its letter.
@@ -130,6 +144,11 @@ fn append(headers: &mut HeaderMap, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+    use connector_core::{Event, EventId};
+
     use super::*;
 
     #[test]
@@ -138,5 +157,32 @@ mod tests {
         assert_eq!(name(b"nats-Msg-Id"), "X-Dead-Letter-Header-nats-Msg-Id");
         assert_eq!(name(b"A b"), "X-Dead-Letter-Header-Hex-412062");
         assert_eq!(name(b"\xf6"), "X-Dead-Letter-Header-Hex-f6");
+    }
+
+    #[test]
+    fn all_values_of_a_name_are_encoded_or_none() {
+        let mut event = Event::new(EventId::new("nats:S/1"), "t".into(), Bytes::new());
+        let values: [(&[u8], &[u8]); 3] = [(b"a", b"x"), (b"a", b"\xf6"), (b"b", b"y")];
+        event.attributes = values
+            .map(|(name, value)| Attribute {
+                name: Bytes::copy_from_slice(name),
+                value: Some(Bytes::copy_from_slice(value)),
+            })
+            .into();
+        let headers = headers(&Letter {
+            event: Arc::new(event),
+            function: None,
+            reason: "refused",
+            status: None,
+            error: String::new(),
+            attempts: 1,
+            first: SystemTime::UNIX_EPOCH,
+            last: SystemTime::UNIX_EPOCH,
+        });
+        let of = |name: &str| headers.get_all(name).map(|it| it.as_str().to_owned()).collect();
+        let (a, b): (Vec<_>, Vec<_>) = (of("a"), of("b"));
+        assert_eq!((a, b), (vec!["eA==".to_owned(), "9g==".to_owned()], vec!["y".to_owned()]));
+        assert_eq!(of("a-Enc") as Vec<String>, ["b64"]);
+        assert!(headers.get("b-Enc").is_none());
     }
 }

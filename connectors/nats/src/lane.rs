@@ -25,6 +25,8 @@ use crate::settle::Settler;
 use crate::skipped::Skipped;
 use crate::subject::Filter;
 use work::Running;
+#[cfg(feature = "testing")]
+pub(crate) use work::place;
 
 /// What a message's subject and the protocol add to its payload and headers, at most.
 const AROUND: usize = 1_024;

@@ -31,6 +31,8 @@ mod settle;
 mod skipped;
 mod stored;
 mod subject;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use config::NatsConfig;
 

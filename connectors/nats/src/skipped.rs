@@ -63,7 +63,7 @@ impl Skipped {
 }
 
 /// The sequence of the message and how often it was delivered.
-fn read(advisory: &[u8]) -> Option<(u64, u32)> {
+pub(crate) fn read(advisory: &[u8]) -> Option<(u64, u32)> {
     let advisory: serde_json::Value = serde_json::from_slice(advisory).ok()?;
     let sequence = advisory.get("stream_seq")?.as_u64()?;
     let deliveries = advisory.get("deliveries").and_then(serde_json::Value::as_u64).unwrap_or(1);

@@ -91,7 +91,7 @@ fn stored(stream: &str, message: RawMessage) -> Result<Stored, String> {
 
 /// Reads the lines below `NATS/1.0`. What lacks a colon is a name without a value: nothing that a
 /// publisher wrote is dropped.
-fn headers(head: &[u8]) -> Headers {
+pub(crate) fn headers(head: &[u8]) -> Headers {
     let mut headers = Headers::new();
     for line in head.split(|byte| *byte == b'\n').skip(1) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -108,7 +108,7 @@ fn headers(head: &[u8]) -> Headers {
 
 /// Whether the client library reads such headers. No stricter than the library: what it reads may
 /// be on its way to a function already.
-fn is_readable(head: &[u8]) -> bool {
+pub(crate) fn is_readable(head: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(head) else { return false };
     // A line that begins with white space goes on with the value before.
     let mut lines = text

@@ -289,7 +289,7 @@ impl Attributes {
 impl RedrivePolicy {
     /// `{"deadLetterTargetArn":"arn:...","maxReceiveCount":"5"}`, the number quoted or not. A flat
     /// object of two fields whose values hold no escapes is not worth a JSON parser.
-    fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let field = |name: &str| {
             let (_, after) = text.split_once(&format!("\"{name}\""))?;
             let after = after.trim_start().strip_prefix(':')?.trim_start();

@@ -92,10 +92,10 @@ impl Letterbox for LetterQueue {
     }
 }
 
-type Attributes = HashMap<String, MessageAttributeValue>;
+pub(crate) type Attributes = HashMap<String, MessageAttributeValue>;
 
 /// The message's own attributes, with their types.
-fn own_attributes(letter: &Letter, types: &DataTypes) -> Result<Attributes, Trouble> {
+pub(crate) fn own_attributes(letter: &Letter, types: &DataTypes) -> Result<Attributes, Trouble> {
     let mut own = Attributes::new();
     for attribute in &letter.event.attributes {
         let name = String::from_utf8_lossy(&attribute.name).into_owned();
@@ -114,7 +114,10 @@ fn own_attributes(letter: &Letter, types: &DataTypes) -> Result<Attributes, Trou
 
 /// Adds what is known of the failure: an attribute for each note where they fit, else one for all
 /// of them, else none. The log has them in any case.
-fn with_notes(mut attributes: Attributes, letter: &Letter) -> Result<Attributes, Trouble> {
+pub(crate) fn with_notes(
+    mut attributes: Attributes,
+    letter: &Letter,
+) -> Result<Attributes, Trouble> {
     let notes = letter.notes();
     let note = |text: &str| {
         // SQS takes no control characters but these three, and no empty value.

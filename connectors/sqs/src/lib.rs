@@ -27,6 +27,8 @@ mod receive;
 mod report;
 mod session;
 mod settle;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trouble;
 
 pub use config::SqsConfig;

@@ -26,6 +26,21 @@ async fn an_event_refused_for_good_is_dead_lettered_at_once() {
     assert_eq!(bench.came("dead_lettered"), 1);
 }
 
+/// Mosquitto ends the connection on them, so that the letter would never be stored.
+#[tokio::test(start_paused = true)]
+async fn a_letter_has_no_control_characters_of_its_functions_answer() {
+    let bench =
+        Bench::new(&[TO_TOPIC], |_| Act::Answer(400, vec![], "\x1b[31mno such user\x1b[0m\0"))
+            .await;
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    let mut letter = bench.letters.stored()[0].clone();
+    assert_eq!(letter.error, "status 400: [31mno such user[0m");
+    letter.error = "\x07\x7f\u{9b}".to_owned();
+    let notes = letter.notes();
+    assert!(notes.iter().all(|(name, _)| *name != "X-Dead-Letter-Error"), "{notes:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_that_keeps_failing_is_dead_lettered_after_its_attempts() {
     let bench = Bench::new(&[TO_TOPIC, ("max_retry_attempts", "2")], |_| status(500)).await;

@@ -11,6 +11,9 @@ const CLAIMED: &str = "tributary/claimed-until";
 /// Up to which instant the claimed ones have been called: the claim before, until the next write.
 const CALLED: &str = "tributary/called-until";
 
+/// The largest number that a Lease may hold.
+const MOST: u64 = i32::MAX as u64;
+
 /// What the Lease says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -38,8 +41,17 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Reads an object. What is missing, as in a Lease that somebody made by hand, reads as nobody's.
-    pub(crate) fn read(object: Value) -> Self {
+    /// Reads an object. What is missing, or not what it should be, as in a Lease that somebody made
+    /// by hand, reads as nobody's.
+    pub(crate) fn read(mut object: Value) -> Self {
+        for path in ["", "/spec", "/metadata", "/metadata/annotations"] {
+            // What is written into later has to be an object, or nothing.
+            if let Some(part) = object.pointer_mut(path)
+                && !part.is_object()
+            {
+                *part = Value::Null;
+            }
+        }
         let spec = &object["spec"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let annotations = &object["metadata"]["annotations"];
@@ -47,14 +59,13 @@ impl Kept {
             let text = annotations[name].as_str();
             text.and_then(|text| text.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
         };
+        let number = |value: &Value| value.as_u64().unwrap_or_default().min(MOST);
         let record = Record {
             holder: text(&spec["holderIdentity"]),
-            duration: Duration::from_secs(
-                spec["leaseDurationSeconds"].as_u64().unwrap_or_default(),
-            ),
+            duration: Duration::from_secs(number(&spec["leaseDurationSeconds"])),
             claimed: instant(CLAIMED),
             called: instant(CALLED),
-            transitions: spec["leaseTransitions"].as_u64().unwrap_or_default(),
+            transitions: number(&spec["leaseTransitions"]),
         };
         Self { record, version: text(&object["metadata"]["resourceVersion"]), object }
     }
@@ -87,7 +98,7 @@ fn write(object: &mut Value, record: &Record, now: Timestamp) {
     object["spec"]["holderIdentity"] = record.holder.as_str().into();
     // A lease of no seconds is invalid.
     object["spec"]["leaseDurationSeconds"] = record.duration.as_secs().max(1).into();
-    object["spec"]["leaseTransitions"] = record.transitions.into();
+    object["spec"]["leaseTransitions"] = record.transitions.min(MOST).into();
     object["spec"]["renewTime"] = now.into();
     object["metadata"]["annotations"][CLAIMED] = record.claimed.to_string().into();
     object["metadata"]["annotations"][CALLED] = record.called.to_string().into();

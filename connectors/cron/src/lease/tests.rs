@@ -410,6 +410,27 @@ fn what_others_wrote_into_the_lease_stays() {
     assert_eq!(Kept::read(written).record.holder, "us");
 }
 
+#[test]
+fn a_lease_that_is_none_is_written_like_a_new_one() {
+    use serde_json::json;
+    let now = Timestamp::UNIX_EPOCH;
+    for object in [
+        json!([]),
+        json!({ "spec": "mine", "metadata": 1 }),
+        json!({ "metadata": { "annotations": [] } }),
+        json!({ "spec": { "leaseDurationSeconds": u64::MAX, "leaseTransitions": u64::MAX } }),
+    ] {
+        let shown = object.to_string();
+        let mut tenure = Tenure::new("us".to_owned(), DURATION);
+        let kept = Kept::read(object);
+        tenure.read(Some(kept.clone()), Instant::now());
+        assert!(tenure.expires().is_some(), "{shown}");
+        let record = tenure.renewal(Instant::now()).expect("nobody leads");
+        let written = Kept::read(kept.replaced(&record, now));
+        assert_eq!((written.record.holder.as_str(), written.record.duration), ("us", DURATION));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_claim_whose_answer_was_lost_does_not_count_as_called() {
     let shelf = Shelf::default();

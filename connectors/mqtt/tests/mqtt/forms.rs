@@ -194,7 +194,7 @@ async fn a_letter_is_stored_only_where_somebody_keeps_it() {
         let broker = Broker::start(kind, &[]);
         let gateway = gateway().await;
         gateway.deploy(Function::named("f").topic("t/a"));
-        gateway.fault("f", Fault::status(400).body("no").times(1));
+        gateway.fault("f", Fault::status(400).body("\x1b[31mno\x1b[0m").times(1));
         // The letters' topic lies within the filter: it must not be called.
         let setup = Setup::new(&broker.url(), &gateway)
             .with("topic", "#")

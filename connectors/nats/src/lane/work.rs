@@ -376,7 +376,7 @@ impl Running {
 }
 
 /// Where a delivery is settled, and where its message stands. `None`: it is no delivery.
-fn place(message: &jetstream::Message) -> Option<(Subject, Position)> {
+pub(crate) fn place(message: &jetstream::Message) -> Option<(Subject, Position)> {
     let info = message.info().ok()?;
     let position = Position {
         stream: info.stream.into(),
