@@ -124,10 +124,11 @@ prove-monitoring: need ## Prove that every alert fires in its fault and every pa
 	@$(DEV) tests/run.sh --package integration --test monitoring -- --ignored --nocapture
 
 .PHONY: soak
-soak: need ## Break everything around a connector for as long as asked: SOURCE=kafka|sqs|sqs-fifo|jetstream|nats|mqtt SECONDS=600 (or EVENTS=1000000) SEED=1
+soak: need ## Break everything around a connector for as long as asked: SOURCE=kafka|sqs|sqs-fifo|jetstream|nats|mqtt SECONDS=600 (or EVENTS=1000000, or ROUNDS=50) SEED=1
 	@$(DEV) cargo run --locked --quiet --package soak -- "$(or $(SOURCE),kafka)" \
-	  --seconds "$(or $(SECONDS),$(if $(EVENTS),86400,600))" --events "$(EVENTS)" --seed "$(SEED)" --overload "$(OVERLOAD)" \
-	  --record "$(if $(RECORD),docs/reliability.md)"
+	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \
+	  --faults "$(FAULTS)" --without "$(WITHOUT)" --seed "$(SEED)" --overload "$(OVERLOAD)" \
+	  --record "$(if $(RECORD),docs/reliability.md)" --mark "$(filter-out 1,$(RECORD))"
 
 .PHONY: demo
 demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)

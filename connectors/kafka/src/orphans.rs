@@ -26,10 +26,9 @@ use crate::subscription;
 
 /// How long after an assignment the group is looked at: the other members have theirs by then.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// How far apart looks become while they change nothing. Joining again interrupts all members.
+/// How far apart looks become while they change nothing: joining again interrupts all members, and
+/// some brokers do not tell about groups at all.
 const LAST_LOOK: Duration = Duration::from_secs(300);
-/// How far apart looks become while there is nothing to judge. They interrupt nobody.
-const LAST_UNSETTLED: Duration = Duration::from_secs(30);
 /// How long the broker may take to tell about the group.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -99,17 +98,22 @@ impl Orphans {
             match seen {
                 Ok(Ok(Look::Well)) => self.wait = FIRST_LOOK,
                 Ok(Ok(Look::Ungiven(topics))) => {
-                    self.wait = (self.wait * 2).min(LAST_LOOK);
+                    self.longer();
                     return topics;
                 }
-                // Told elsewhere, if it lasts, as a topic that there is not may for ever.
+                // Told elsewhere, if it lasts.
                 Ok(Ok(Look::Unsettled) | Err(_)) => {
                     self.due = Some(Instant::now() + self.wait);
-                    self.wait = self.wait.max((self.wait * 2).min(LAST_UNSETTLED));
+                    self.longer();
                 }
                 Err(panic) => tracing::error!(%panic, "looking at the group failed"),
             }
         }
+    }
+
+    /// Waits longer before the next look, until one shows that all is well.
+    fn longer(&mut self) {
+        self.wait = (self.wait * 2).min(LAST_LOOK);
     }
 }
 

@@ -12,6 +12,8 @@ pub struct Evidence {
     pub run: Run,
     /// The processes that were started.
     pub processes: Vec<String>,
+    /// The functions whose calls are not judged.
+    pub beside: Vec<String>,
     /// Hash of the payload and key (in base64) of each event produced, in that order; each once.
     pub produced: Vec<(u64, Option<String>)>,
     /// By the hash of its payload: how often an event was sent again without knowing whether it had been stored.
@@ -95,6 +97,7 @@ impl Evidence {
         let Some(Entry::Run(run)) = entries.next() else { return Err(PlanError::NoRun) };
         let mut evidence = Self {
             run,
+            beside: Vec::new(),
             processes: Vec::new(),
             produced: Vec::new(),
             sent_again: HashMap::new(),
@@ -111,6 +114,7 @@ impl Evidence {
         for entry in entries {
             match entry {
                 Entry::Run(_) => return Err(PlanError::NoRun),
+                Entry::Beside { function } => evidence.beside.push(function),
                 Entry::Process { name } => evidence.processes.push(name),
                 Entry::Produced(event) => {
                     let body = hash(&event.body)?;

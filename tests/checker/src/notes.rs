@@ -47,6 +47,14 @@ impl Notes {
         Ok(std::fs::metadata(self.ledger())?.len())
     }
 
+    /// A function, as `name.namespace`, is called beside what is run.
+    ///
+    /// # Errors
+    /// See [`begin`](Self::begin).
+    pub fn beside(&mut self, function: &str) -> io::Result<()> {
+        self.plan.write(&[Entry::Beside { function: function.to_owned() }])
+    }
+
     /// A connector is about to be started. Gives the name it goes by, and the content type that tells it.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ pub const LEDGER: &str = "ledger.jsonl";
 pub enum Entry {
     /// What is run. The first line.
     Run(Run),
+    /// A function that is called beside what is run, as `name.namespace`. Its calls are not judged.
+    Beside {
+        /// Its name.
+        function: String,
+    },
     /// A connector is about to be started.
     Process {
         /// Told to the process as its content type's parameter `process`, and so found in the ledger. Never used twice.

@@ -17,6 +17,8 @@ pub enum Signal {
     Interrupt,
     /// SIGKILL: the process is gone when `send` returns, as far as its own code is concerned.
     Kill,
+    /// SIGHUP.
+    HangUp,
     /// SIGSTOP.
     Stop,
     /// SIGCONT.
@@ -32,6 +34,7 @@ pub fn send(pid: u32, signal: Signal) {
         Signal::Terminate => "-TERM",
         Signal::Interrupt => "-INT",
         Signal::Kill => "-KILL",
+        Signal::HangUp => "-HUP",
         Signal::Stop => "-STOP",
         Signal::Continue => "-CONT",
     };

@@ -71,10 +71,10 @@ impl SharedNotes {
     }
 }
 
-/// Feeds until there are `limit` events, or the pace is closed.
+/// Feeds until the pace is closed.
 pub(crate) async fn feed(
     mut publisher: impl Publisher,
-    (limit, rate): (usize, Rate),
+    rate: Rate,
     notes: SharedNotes,
     pace: Arc<Pace>,
 ) {
@@ -85,13 +85,13 @@ pub(crate) async fn feed(
             pace.made() as f64 > began.elapsed().as_secs_f64() * f64::from(events)
         }
     };
-    while pace.made() < limit && !pace.closed.load(Ordering::Relaxed) {
+    while !pace.closed.load(Ordering::Relaxed) {
         if is_early() {
             sleep(LOOK).await;
             continue;
         }
         let first = pace.made();
-        let mut events: Vec<_> = (first..limit.min(first + TOGETHER)).map(Event::number).collect();
+        let mut events: Vec<_> = (first..first + TOGETHER).map(Event::number).collect();
         write_down(&notes, &events);
         pace.made.fetch_add(events.len(), Ordering::Relaxed);
         // Broken brokers come back, or the run fails for want of progress.

@@ -1,5 +1,7 @@
-//! `soak SOURCE [--seconds N] [--events N] [--seed N] [--overload 1] [--record FILE]`: runs a connector between proxies, breaks everything
-//! there is to break, again and again, and has the judge say what came of it.
+//! `soak SOURCE [--seconds N] [--events N] [--rounds N] [--pause N] [--faults A,B] [--without A,B] [--seed N]
+//! [--overload 1] [--record FILE] [--mark NAME]`: runs a connector between proxies, breaks everything there is to break, again and again,
+//! and has the judge say what came of it. It goes on until it has lasted so long, and had so many events and rounds of
+//! faults.
 //!
 //! What is broken when comes from the seed. How far the connector was by then does not, so a seed repeats the faults and
 //! not every interleaving. Exits with 0 when the promise was kept, 1 when it was not, 64 when it is told nonsense.
@@ -10,6 +12,7 @@
 
 mod feed;
 mod memory;
+mod overload;
 mod proxy;
 mod record;
 mod schedule;
@@ -22,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use schedule::Choice;
 use soak::{Outcome, Size, run};
 use source::kafka::Kafka;
 use source::mqtt::Mqtt;
@@ -29,7 +33,8 @@ use source::nats::{CoreNats, JetStream};
 use source::sqs::Sqs;
 
 const USAGE: &str = "usage: soak kafka|sqs|sqs-fifo|jetstream|nats|mqtt \
-                     [--seconds N] [--events N] [--seed N] [--overload 1] [--record FILE]";
+                     [--seconds N] [--events N] [--rounds N] [--pause N] [--faults A,B] [--without A,B] [--seed N] \
+                     [--overload 1] [--record FILE] [--mark NAME]";
 const WRONG_USAGE: u8 = 64;
 
 /// What is asked for.
@@ -38,6 +43,8 @@ struct Order {
     size: Size,
     /// The document that the outcome is written into.
     record: Option<PathBuf>,
+    /// The name of the place there, if not the source's.
+    mark: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -66,13 +73,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if let Some(document) = &order.record {
-        record::write(document, &order.source, &command, &outcome.said);
+        let mark = order.mark.as_ref().unwrap_or(&order.source);
+        record::write(document, mark, &command, &outcome.said);
     }
     ExitCode::SUCCESS
 }
 
 async fn serve(order: &Order) -> Option<Outcome> {
-    let size = order.size;
+    let size = order.size.clone();
     Some(match &*order.source {
         "kafka" => run::<Kafka>(size).await,
         "sqs" => run::<Sqs<false>>(size).await,
@@ -86,9 +94,20 @@ async fn serve(order: &Order) -> Option<Outcome> {
 
 /// The one command that does it again.
 fn command(Order { source, size, .. }: &Order) -> String {
-    let mut command = format!("make soak SOURCE={source} SECONDS={}", size.lasts.as_secs());
-    if size.events != usize::MAX {
-        command += &format!(" EVENTS={}", size.events);
+    let mut command = format!("make soak SOURCE={source}");
+    let seconds = |time: Duration| usize::try_from(time.as_secs()).unwrap_or(usize::MAX);
+    let numbers = [
+        ("SECONDS", seconds(size.lasts)),
+        ("EVENTS", size.events),
+        ("ROUNDS", size.rounds),
+        ("PAUSE", seconds(size.pause)),
+    ];
+    for (name, number) in numbers.into_iter().filter(|(_, number)| *number > 0) {
+        command += &format!(" {name}={number}");
+    }
+    let faults = [("FAULTS", &size.faults.only), ("WITHOUT", &size.faults.without)];
+    for (name, faults) in faults.into_iter().filter(|(_, faults)| !faults.is_empty()) {
+        command += &format!(" {name}=\"{}\"", faults.join(","));
     }
     if size.overload {
         command += " OVERLOAD=1";
@@ -102,11 +121,15 @@ fn order(mut words: impl Iterator<Item = String>) -> Option<Order> {
         source,
         size: Size {
             seed: rand::random_range(1..100_000),
-            lasts: Duration::from_secs(60),
-            events: usize::MAX,
+            lasts: Duration::ZERO,
+            events: 0,
+            rounds: 0,
+            faults: Choice::default(),
+            pause: Duration::ZERO,
             overload: false,
         },
         record: None,
+        mark: None,
     };
     while let Some(word) = words.next() {
         let value = words.next()?;
@@ -115,11 +138,20 @@ fn order(mut words: impl Iterator<Item = String>) -> Option<Order> {
             _ if value.is_empty() => {}
             "--seconds" => order.size.lasts = Duration::from_secs(value.parse().ok()?),
             "--events" => order.size.events = value.parse().ok()?,
+            "--rounds" => order.size.rounds = value.parse().ok()?,
+            "--pause" => order.size.pause = Duration::from_secs(value.parse().ok()?),
+            "--faults" => order.size.faults.only = parts(&value),
+            "--without" => order.size.faults.without = parts(&value),
             "--seed" => order.size.seed = value.parse().ok()?,
             "--overload" => order.size.overload = true,
             "--record" => order.record = Some(value.into()),
+            "--mark" => order.mark = Some(value),
             _ => return None,
         }
     }
     Some(order)
+}
+
+fn parts(list: &str) -> Vec<String> {
+    list.split(',').map(|part| part.trim().to_owned()).collect()
 }

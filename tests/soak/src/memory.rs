@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use integration::process::resident;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const TENTHS: usize = 10;
 
 /// What was seen so far, in bytes, at regular intervals.
 #[derive(Default)]
@@ -24,24 +25,21 @@ impl Memory {
         self.seen.extend(resident(pid));
     }
 
-    /// The first tenth of the run beside the last: the median of each, and the peak.
+    /// The median of each tenth of the run, and the peak: whether it levels off.
     pub(crate) fn tenths(&self) -> String {
-        let tenth = (self.seen.len() / 10).max(1).min(self.seen.len());
-        let (first, last) = (&self.seen[..tenth], &self.seen[self.seen.len() - tenth..]);
-        let peak = self.seen.iter().max().copied().unwrap_or(0);
-        format!(
-            "memory: {} in the first tenth, {} in the last, {} at its peak",
-            mib(median(first)),
-            mib(median(last)),
-            mib(peak)
-        )
+        let seen = &self.seen;
+        let bound = |tenth| tenth * seen.len() / TENTHS;
+        let tenths = (0..TENTHS).map(|tenth| median(&seen[bound(tenth)..bound(tenth + 1)]));
+        let tenths: Vec<_> = tenths.map(mib).collect();
+        let peak = seen.iter().max().copied().unwrap_or(0);
+        format!("memory, MiB in each tenth: {}; at its peak: {}", tenths.join(", "), mib(peak))
     }
 }
 
 /// What was seen last.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&mib(self.seen.last().copied().unwrap_or(0)))
+        write!(f, "{} MiB", mib(self.seen.last().copied().unwrap_or(0)))
     }
 }
 
@@ -52,7 +50,7 @@ fn median(seen: &[u64]) -> u64 {
 }
 
 fn mib(bytes: u64) -> String {
-    format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
+    format!("{}.{}", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
 }
 
 #[cfg(test)]
@@ -60,11 +58,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tenths_are_compared_by_their_medians() {
-        let seen = (1..=20_u64).map(|mib| mib << 20).collect();
-        let memory = Memory { seen, last: None };
-        let said = "memory: 2.0 MiB in the first tenth, 20.0 MiB in the last, 20.0 MiB at its peak";
-        assert_eq!(memory.tenths(), said);
-        assert_eq!(mib((5 << 20) + (1 << 19)), "5.5 MiB");
+    fn each_tenth_has_its_median() {
+        let seen = (1..=30_u64).map(|mib| mib << 20).collect();
+        let said = Memory { seen, last: None }.tenths();
+        let medians = (0..10).map(|tenth| format!("{}.0", 3 * tenth + 2)).collect::<Vec<_>>();
+        let medians = medians.join(", ");
+        assert_eq!(said, format!("memory, MiB in each tenth: {medians}; at its peak: 30.0"));
+        assert_eq!(mib((5 << 20) + (1 << 19)), "5.5");
+        assert!(Memory::default().tenths().ends_with("at its peak: 0.0"));
     }
 }

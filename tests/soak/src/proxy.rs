@@ -39,7 +39,13 @@ pub(crate) enum Weather {
     Closed,
     /// Every connection is reset, new ones as they come.
     Reset,
+    /// Every connection is reset; new ones are read from, and answered that this is forbidden, in HTTP.
+    Refusing,
 }
+
+const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\n\
+    content-type: application/x-amz-json-1.0\r\ncontent-length: 47\r\nconnection: close\r\n\r\n\
+    {\"__type\":\"AccessDenied\",\"message\":\"forbidden\"}";
 
 /// A listening proxy; it ends when it is dropped.
 pub(crate) struct Proxy {
@@ -106,6 +112,7 @@ async fn connect(
     match now {
         Weather::Closed => return Ok(()),
         Weather::Reset => return client.set_zero_linger(),
+        Weather::Refusing => return refuse(client).await,
         Weather::Silent => {
             drop(weather.changed().await);
             return client.set_zero_linger();
@@ -135,7 +142,7 @@ async fn pass(
         let now = *weather.borrow_and_update();
         let (room, rate) = match now {
             Weather::Closed => return Ok(()),
-            Weather::Reset => return reset(&from, to),
+            Weather::Reset | Weather::Refusing => return reset(&from, to),
             Weather::Silent => {
                 drop(weather.changed().await);
                 return reset(&from, to);
@@ -164,6 +171,14 @@ async fn pass(
             _ => {}
         }
         to.write_all(&buffer[..read]).await?;
+    }
+}
+
+async fn refuse(mut client: TcpStream) -> io::Result<()> {
+    // Requests are small: what there is of one is all of it, and nothing at all is a connection that ended.
+    match client.read(&mut vec![0; BUFFER]).await? {
+        0 => Ok(()),
+        _ => client.write_all(FORBIDDEN).await,
     }
 }
 
@@ -233,6 +248,21 @@ mod tests {
             let mut next = TcpStream::connect(proxy.address()).await.unwrap();
             assert!(ask(&mut next, b"after").await.is_ok());
         }
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_is_told_so_in_http() {
+        let (proxy, mut client) = echo().await;
+        ask(&mut client, b"before").await.unwrap();
+        proxy.set(Weather::Refusing);
+        assert!(client.read(&mut [0; 1]).await.is_err());
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+        next.write_all(b"POST / HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
     }
 
     #[tokio::test]

@@ -2,18 +2,18 @@
 
 use std::path::Path;
 
-/// Replaces what stands between the marks of a source.
+/// Replaces what stands between the marks of a name, such as a source's.
 ///
 /// # Panics
 /// When the document has no such marks, or cannot be written.
-pub(crate) fn write(document: &Path, source: &str, command: &str, said: &str) {
+pub(crate) fn write(document: &Path, mark: &str, command: &str, said: &str) {
     let text = std::fs::read_to_string(document).expect("the document can be read");
-    let written = replaced(&text, source, command, said).expect("the document has the marks");
+    let written = replaced(&text, mark, command, said).expect("the document has the marks");
     std::fs::write(document, written).expect("the document can be written");
 }
 
-fn replaced(text: &str, source: &str, command: &str, said: &str) -> Option<String> {
-    let (begin, end) = (format!("<!-- soak {source} -->\n"), format!("<!-- end {source} -->"));
+fn replaced(text: &str, mark: &str, command: &str, said: &str) -> Option<String> {
+    let (begin, end) = (format!("<!-- soak {mark} -->\n"), format!("<!-- end {mark} -->"));
     let (before, rest) = text.split_once(&begin)?;
     let (_, after) = rest.split_once(&end)?;
     let said = said.trim_end();

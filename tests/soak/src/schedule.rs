@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     RestartBroker,
     /// SIGSTOP for the broker.
     FreezeBroker,
+    /// The broker does not let the connector do anything.
+    RevokeRights,
     /// The gateway closes its port and every connection.
     RestartGateway,
     /// Three answers in ten are a 500, a reset, or a 503.
@@ -45,6 +47,9 @@ pub(crate) enum Kind {
     RollingUpdate,
     /// A function is scaled up from nothing: the first calls take long.
     ColdStart,
+    /// The like, as long as a cluster takes that has to start a machine first. Only where it is asked for by its name, since
+    /// answers are waited for as long then.
+    LongColdStart,
     /// The gateway cannot tell which functions there are.
     NoListing,
 }
@@ -58,11 +63,37 @@ pub(crate) struct Planned {
     pub(crate) lasts: Duration,
 }
 
+/// Which faults are wanted, by parts of their names as the table has them: `SIGKILL`, `link to the broker`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Choice {
+    /// These alone; empty, all.
+    pub(crate) only: Vec<String>,
+    /// Not these.
+    pub(crate) without: Vec<String>,
+}
+
+impl Choice {
+    fn has(&self, kind: Kind) -> bool {
+        let name = kind.to_string();
+        let is_one_of = |parts: &[String]| parts.iter().any(|part| name.contains(part));
+        match kind {
+            Kind::LongColdStart => self.has_long_calls(),
+            _ => (self.only.is_empty() || is_one_of(&self.only)) && !is_one_of(&self.without),
+        }
+    }
+
+    /// Whether calls have to be waited for much longer than usual.
+    pub(crate) fn has_long_calls(&self) -> bool {
+        self.only.contains(&Kind::LongColdStart.to_string())
+    }
+}
+
 /// The faults of a run, without end.
 pub(crate) struct Schedule {
     random: StdRng,
     kinds: Vec<Kind>,
     round: Vec<Kind>,
+    rounds: usize,
 }
 
 const LATE: Duration = Duration::from_millis(150);
@@ -70,8 +101,8 @@ const LATE: Duration = Duration::from_millis(150);
 const NARROW: u32 = 256 * 1024;
 
 impl Schedule {
-    /// With every kind but those that this source's broker cannot stand.
-    pub(crate) fn new(seed: u64, without: &[Kind]) -> Self {
+    /// With every kind that is wanted, but those that this source's broker cannot stand.
+    pub(crate) fn new(seed: u64, wanted: &Choice, unfit: &[Kind]) -> Self {
         let weathers = [
             Weather::Closed,
             Weather::Reset,
@@ -88,15 +119,27 @@ impl Schedule {
             Kind::Freeze,
             Kind::RestartBroker,
             Kind::FreezeBroker,
+            Kind::RevokeRights,
             Kind::RestartGateway,
             Kind::BadAnswers,
             Kind::SlowAnswers,
             Kind::RollingUpdate,
             Kind::ColdStart,
+            Kind::LongColdStart,
             Kind::NoListing,
         ];
-        let kinds = links.chain(others).filter(|kind| !without.contains(kind)).collect();
-        Self { random: StdRng::seed_from_u64(seed), kinds, round: Vec::new() }
+        let kinds = links.chain(others).filter(|kind| !unfit.contains(kind) && wanted.has(*kind));
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            kinds: kinds.collect(),
+            round: Vec::new(),
+            rounds: 0,
+        }
+    }
+
+    /// How many rounds are over, once the fault that was given last is.
+    pub(crate) fn rounds(&self) -> usize {
+        self.rounds
     }
 }
 
@@ -109,6 +152,7 @@ impl Iterator for Schedule {
             self.round.shuffle(&mut self.random);
         }
         let kind = self.round.pop()?;
+        self.rounds += usize::from(self.round.is_empty());
         let (least, most) = kind.lasts_ms();
         let mut between =
             |least, most| Duration::from_millis(self.random.random_range(least..=most));
@@ -124,10 +168,13 @@ impl Kind {
             // Longer than any session or lease of a run.
             Self::Freeze => (4_500, 6_000),
             Self::Kill | Self::Replace | Self::RestartBroker => (0, 0),
+            Self::LongColdStart => (95_000, 100_000),
             Self::Link(..) | Self::RestartGateway | Self::RollingUpdate => (100, 1_500),
-            Self::BadAnswers | Self::SlowAnswers | Self::ColdStart | Self::NoListing => {
-                (500, 2_000)
-            }
+            Self::BadAnswers
+            | Self::SlowAnswers
+            | Self::ColdStart
+            | Self::NoListing
+            | Self::RevokeRights => (500, 2_000),
         }
     }
 
@@ -140,14 +187,13 @@ impl Kind {
             Self::Link(_, Weather::Slow(_) | Weather::Narrow(_) | Weather::Fair) => {
                 FaultKind::Strain
             }
-            Self::Link(Link::Broker, _) | Self::RestartBroker | Self::FreezeBroker => {
-                FaultKind::BrokerOutage
-            }
+            Self::Link(Link::Broker, _)
+            | Self::RestartBroker
+            | Self::FreezeBroker
+            | Self::RevokeRights => FaultKind::BrokerOutage,
             Self::Link(Link::Gateway, _) | Self::RestartGateway => FaultKind::GatewayOutage,
-            Self::BadAnswers | Self::SlowAnswers | Self::RollingUpdate | Self::ColdStart => {
-                FaultKind::Strain
-            }
-            Self::NoListing => FaultKind::Strain,
+            Self::BadAnswers | Self::SlowAnswers | Self::RollingUpdate => FaultKind::Strain,
+            Self::ColdStart | Self::LongColdStart | Self::NoListing => FaultKind::Strain,
         }
     }
 }
@@ -166,6 +212,7 @@ impl fmt::Display for Kind {
                 Weather::Silent => "half-open",
                 Weather::Closed => "cut",
                 Weather::Reset => "reset",
+                Weather::Refusing => "refusing",
             };
             return write!(f, "link to the {link} {weather}");
         }
@@ -175,11 +222,13 @@ impl fmt::Display for Kind {
             Self::Freeze => "connector SIGSTOP",
             Self::RestartBroker => "broker restarted",
             Self::FreezeBroker => "broker SIGSTOP",
+            Self::RevokeRights => "rights revoked",
             Self::RestartGateway => "gateway restarted",
             Self::BadAnswers => "bad answers",
             Self::SlowAnswers => "slow answers",
             Self::RollingUpdate => "rolling update",
             Self::ColdStart => "cold start",
+            Self::LongColdStart => "cold start of 90 s",
             Self::NoListing | Self::Link(..) => "no listing",
         })
     }
@@ -189,8 +238,12 @@ impl fmt::Display for Kind {
 mod tests {
     use super::*;
 
+    fn schedule(seed: u64, wanted: &Choice) -> Schedule {
+        Schedule::new(seed, wanted, &[Kind::RestartBroker])
+    }
+
     fn of(seed: u64) -> Vec<Planned> {
-        Schedule::new(seed, &[Kind::RestartBroker]).take(60).collect()
+        schedule(seed, &Choice::default()).take(60).collect()
     }
 
     #[test]
@@ -201,10 +254,31 @@ mod tests {
 
     #[test]
     fn a_round_has_every_kind_once() {
-        let mut names: Vec<_> = of(1).iter().take(20).map(|one| one.kind.to_string()).collect();
+        let mut names: Vec<_> = of(1).iter().take(21).map(|one| one.kind.to_string()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 20);
+        assert_eq!(names.len(), 21);
         assert!(!names.contains(&Kind::RestartBroker.to_string()));
+    }
+
+    #[test]
+    fn faults_are_chosen_by_parts_of_their_names() {
+        let words = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let links = Choice { only: words("link to"), without: words("slow,narrow,broker") };
+        let mut links = schedule(1, &links);
+        let mut names: Vec<_> =
+            links.by_ref().take(6).map(|planned| planned.kind.to_string()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let all = ["cut", "half-open", "reset"].map(|how| format!("link to the gateway {how}"));
+        assert_eq!(names, all);
+        assert_eq!(links.rounds(), 2);
+        let long = Choice { only: words("cold start of 90 s"), ..Choice::default() };
+        assert_eq!(
+            schedule(1, &long).next().map(|planned| planned.kind),
+            Some(Kind::LongColdStart)
+        );
+        let unknown = Choice { only: words("sunshine"), ..Choice::default() };
+        assert_eq!(schedule(1, &unknown).next(), None);
     }
 }

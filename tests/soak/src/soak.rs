@@ -18,24 +18,24 @@ use tokio::time::sleep;
 
 use crate::feed::{Pace, Rate, SharedNotes, feed};
 use crate::memory::Memory;
+use crate::overload::CALM;
 use crate::proxy::{Proxy, Weather};
-use crate::schedule::{Kind, Link, Planned, Schedule};
+use crate::schedule::{Choice, Kind, Link, Planned, Schedule};
 use crate::source::{CONCURRENCY, Source};
 use crate::tail::Tail;
 
 /// The functions that every event has to reach.
-const FUNCTIONS: [&str; 2] = ["bill", "ship"];
+pub(crate) const FUNCTIONS: [&str; 2] = ["bill", "ship"];
 /// How long a call takes, in milliseconds, while all is well.
 const CALL_MS: (u64, u64) = (1, 10);
 /// How long a call may take; one whose answer is lost does.
 const UPSTREAM_TIMEOUT: &str = "4s";
+/// The same, where functions start for longer than that.
+const LONG_UPSTREAM_TIMEOUT: &str = "2m";
 /// How long the first calls of a cold function take: a tenth of what a scaled-down cluster may take, within the timeout.
 const COLD_MS: u64 = 2_500;
-/// How long a call takes while too much is sent, in milliseconds: by twice 32 running calls, 160 events are called in a
-/// second.
-const OVERLOAD_MS: (u64, u64) = (100, 300);
-/// Ten times that.
-const OVERLOAD: u32 = 1_600;
+/// How long they take where a machine has to be started first.
+const LONG_COLD_MS: u64 = 90_000;
 /// How many pairs have to be answered well before the next fault.
 const LIFE: usize = 200;
 /// How long nothing may get on.
@@ -43,14 +43,20 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(10);
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
-/// How much is done.
-#[derive(Clone, Copy, Debug)]
+/// How much is done: all of it, so that what is reached first goes on until the rest is.
+#[derive(Clone, Debug)]
 pub(crate) struct Size {
     pub(crate) seed: u64,
-    /// How long events are sent and things are broken.
+    /// How long events are sent and things are broken, at least.
     pub(crate) lasts: Duration,
-    /// After how many events both end, if that is sooner.
+    /// How many events are sent, at least.
     pub(crate) events: usize,
+    /// How many rounds of faults there are, at least.
+    pub(crate) rounds: usize,
+    /// What is broken.
+    pub(crate) faults: Choice,
+    /// How long nothing is broken between two faults, beside a moment that the seed says.
+    pub(crate) pause: Duration,
     /// Breaks nothing, and sends ten times as many events as can be called.
     pub(crate) overload: bool,
 }
@@ -64,34 +70,33 @@ pub(crate) struct Outcome {
 
 /// Runs one.
 pub(crate) async fn run<S: Source>(size: Size) -> Outcome {
-    let mut soak = Soak::<S>::open(size).await;
+    let mut soak = Soak::<S>::open(&size).await;
     // What had to be built first took its time.
     soak.began = Instant::now();
-    let feeding = soak.feed(size).await;
     if size.overload {
-        soak.overload(size.lasts).await;
-    } else {
-        soak.break_everything(size).await;
+        return soak.flood(size.lasts).await;
     }
+    let feeding = soak.feed(soak.source.rate()).await;
+    soak.break_everything(&size).await;
     soak.finish(feeding).await
 }
 
-struct Soak<S> {
+pub(crate) struct Soak<S> {
     began: Instant,
-    source: S,
+    pub(crate) source: S,
     to_broker: Proxy,
     to_gateway: Proxy,
-    gateway: Gateway,
+    pub(crate) gateway: Gateway,
     launch: Launch,
     notes: SharedNotes,
     folder: PathBuf,
-    tail: Tail,
+    pub(crate) tail: Tail,
     sampler: Option<Sampler>,
     pace: Arc<Pace>,
     connector: Option<Running>,
     memory: Memory,
     faults: usize,
-    doing: String,
+    pub(crate) doing: String,
     said: Instant,
 }
 
@@ -102,7 +107,7 @@ struct Running {
 }
 
 impl<S: Source> Soak<S> {
-    async fn open(size: Size) -> Self {
+    async fn open(size: &Size) -> Self {
         let (to_broker, to_gateway) = (Proxy::listen().await, Proxy::listen().await);
         let source = S::start(&to_broker).await;
         let promise = source.promise();
@@ -116,18 +121,26 @@ impl<S: Source> Soak<S> {
             lane_window: promise.lane_window as u64,
         };
         let folder = root().join("var/soak").join(unique("run"));
-        let notes = Notes::begin(&folder, run).expect("the checkout can be written");
+        let mut notes = Notes::begin(&folder, run).expect("the checkout can be written");
         let gateway = Gateway::start(Some(&notes.ledger())).await;
         let address = gateway.url().strip_prefix("http://").expect("it speaks plain HTTP");
         to_gateway.leads_to(address);
         for function in FUNCTIONS {
             gateway.deploy(function, &source.topic()).await;
         }
+        if size.overload
+            && let Some((topic, _)) = source.calm()
+        {
+            notes.beside(&format!("{CALM}.openfaas-fn")).expect("the plan can be written");
+            gateway.deploy(CALM, &topic).await;
+        }
+        let is_long = size.faults.has_long_calls();
+        let timeout = if is_long { LONG_UPSTREAM_TIMEOUT } else { UPSTREAM_TIMEOUT };
         let launch = Launch::new(S::CONNECTOR)
             .set("gateway_url", format!("http://{}", to_gateway.address()))
             .set("rebuild_interval", "1s")
             .set("function_concurrency", CONCURRENCY.to_string())
-            .set("upstream_timeout", UPSTREAM_TIMEOUT)
+            .set("upstream_timeout", timeout)
             .set("initial_retry_wait", "20ms")
             .set("max_retry_wait", "500ms")
             .set("max_retry_attempts", "-1")
@@ -136,7 +149,7 @@ impl<S: Source> Soak<S> {
             began: Instant::now(),
             launch: source.settings(launch),
             sampler: source.watch(&folder),
-            tail: Tail::of(&notes.ledger()),
+            tail: Tail::of(&notes.ledger(), CALM),
             source,
             to_broker,
             to_gateway,
@@ -158,29 +171,21 @@ impl<S: Source> Soak<S> {
     }
 
     /// Begins to send events.
-    async fn feed(&self, size: Size) -> JoinHandle<()> {
+    pub(crate) async fn feed(&self, rate: Rate) -> JoinHandle<()> {
         let publisher = self.source.publisher().await;
-        let rate = if size.overload { Rate::EachSecond(OVERLOAD) } else { self.source.rate() };
-        let much = (size.events, rate);
-        tokio::spawn(feed(publisher, much, self.notes.clone(), Arc::clone(&self.pace)))
+        tokio::spawn(feed(publisher, rate, self.notes.clone(), Arc::clone(&self.pace)))
     }
 
-    /// Lets events pile up. What piled up is called by functions that are well again.
-    async fn overload(&mut self, lasts: Duration) {
-        "ten times too much is sent".clone_into(&mut self.doing);
-        let (least, most) = OVERLOAD_MS;
-        self.functions(json!({ "delay_ms": least, "delay_max_ms": most }), lasts).await;
-        "nothing more is sent".clone_into(&mut self.doing);
-    }
-
-    /// Breaks one thing after the other, until it is time or everything has been called.
-    async fn break_everything(&mut self, size: Size) {
-        let mut schedule = Schedule::new(size.seed, self.source.unfit());
+    /// Breaks one thing after the other, until all that was asked for has been reached.
+    async fn break_everything(&mut self, size: &Size) {
+        let mut schedule = Schedule::new(size.seed, &size.faults, self.source.unfit());
         self.gets_on().await;
-        let is_over = |soak: &Self| soak.began.elapsed() > size.lasts || soak.is_done(size.events);
-        while !is_over(self) {
-            let Some(planned) = schedule.next() else { break };
-            self.wait(planned.after).await;
+        while self.began.elapsed() < size.lasts
+            || self.pace.made() < size.events
+            || schedule.rounds() < size.rounds
+        {
+            let planned = schedule.next().expect("faults that this source can have were asked for");
+            self.wait(planned.after + size.pause).await;
             self.suffer(planned).await;
         }
         "nothing is broken any more".clone_into(&mut self.doing);
@@ -238,6 +243,11 @@ impl<S: Source> Soak<S> {
                 self.wait(lasts).await;
                 self.source.process().thaw();
             }
+            Kind::RevokeRights => {
+                self.source.permit(false, &self.to_broker).await;
+                self.wait(lasts).await;
+                self.source.permit(true, &self.to_broker).await;
+            }
             Kind::RestartGateway => {
                 self.gateway.stop(lasts.as_millis()).await;
                 self.wait(lasts).await;
@@ -264,6 +274,10 @@ impl<S: Source> Soak<S> {
                 let cold = json!({ "delay_ms": COLD_MS, "times": CONCURRENCY });
                 self.functions(cold, lasts).await;
             }
+            Kind::LongColdStart => {
+                let cold = json!({ "delay_ms": LONG_COLD_MS, "times": CONCURRENCY });
+                self.functions(cold, lasts).await;
+            }
             Kind::NoListing => {
                 self.gateway.platform(&json!({ "listing": { "status": 500 } })).await;
                 self.wait(lasts).await;
@@ -288,7 +302,7 @@ impl<S: Source> Soak<S> {
         self.functions_are_well().await;
     }
 
-    async fn functions_are_well(&self) {
+    pub(crate) async fn functions_are_well(&self) {
         let (least, most) = CALL_MS;
         for function in FUNCTIONS {
             let fault = json!({ "delay_ms": least, "delay_max_ms": most });
@@ -320,7 +334,7 @@ impl<S: Source> Soak<S> {
     async fn gets_on(&mut self) {
         self.tick();
         let (enough, since) = (self.tail.well() + LIFE, Instant::now());
-        while self.tail.well() < enough && !self.is_done(self.pace.made().max(1)) {
+        while self.tail.well() < enough && !self.is_done() {
             self.gets_on_in_time(since);
             self.wait(TICK).await;
         }
@@ -330,17 +344,15 @@ impl<S: Source> Soak<S> {
     async fn settles_further(&mut self) {
         let latest = |soak: &Self| soak.sampler.as_ref().map(Sampler::latest).unwrap_or_default();
         let (then, since) = (latest(self), Instant::now());
-        while latest(self).iter().zip(&then).any(|(now, then)| now <= then)
-            && !self.is_done(self.pace.made().max(1))
-        {
+        while latest(self).iter().zip(&then).any(|(now, then)| now <= then) && !self.is_done() {
             self.gets_on_in_time(since);
             self.wait(TICK).await;
         }
     }
 
-    /// Whether so many events have been made, and all been answered well.
-    fn is_done(&self, events: usize) -> bool {
-        self.pace.made() >= events && self.tail.well() >= self.pace.made() * FUNCTIONS.len()
+    /// Whether there are events, and all have been answered well.
+    fn is_done(&self) -> bool {
+        self.pace.made() > 0 && self.tail.well() >= self.pace.made() * FUNCTIONS.len()
     }
 
     fn gets_on_in_time(&self, since: Instant) {
@@ -356,7 +368,7 @@ impl<S: Source> Soak<S> {
         }
     }
 
-    async fn wait(&mut self, lasts: Duration) {
+    pub(crate) async fn wait(&mut self, lasts: Duration) {
         let until = Instant::now() + lasts;
         loop {
             self.tick();
@@ -408,7 +420,7 @@ impl<S: Source> Soak<S> {
     }
 
     /// Lets everything be called, ends everything in good order, and has it judged.
-    async fn finish(mut self, feeding: JoinHandle<()>) -> Outcome {
+    pub(crate) async fn finish(mut self, feeding: JoinHandle<()>) -> Outcome {
         self.pace.close();
         while !feeding.is_finished() {
             self.wait(TICK).await;
@@ -416,7 +428,7 @@ impl<S: Source> Soak<S> {
         feeding.await.expect("whatever cannot be sent is sent again");
         let promise = self.source.promise();
         let (mut well, mut since) = (self.tail.well(), Instant::now());
-        while !self.is_done(0) {
+        while !self.is_done() {
             if self.tail.well() > well {
                 (well, since) = (self.tail.well(), Instant::now());
             }

@@ -8,7 +8,7 @@ pub(crate) mod mqtt;
 pub(crate) mod nats;
 pub(crate) mod sqs;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use integration::kafka::Sampler;
 use integration::process::{Signal, send};
@@ -49,6 +49,9 @@ pub(crate) trait Source: Sized {
     /// The broker's process.
     fn process(&mut self) -> &mut Process;
 
+    /// Takes away what the connector may do at the broker, or gives it back.
+    async fn permit(&mut self, permitted: bool, link: &Proxy);
+
     /// The faults that this broker itself cannot stand.
     fn unfit(&self) -> &[Kind] {
         &[]
@@ -57,6 +60,11 @@ pub(crate) trait Source: Sized {
     /// How fast events are sent, unless there are to be too many.
     fn rate(&self) -> Rate {
         Rate::Called
+    }
+
+    /// A topic with a lane of its own and who sends to it, where this source's connector has more than one lane in a run.
+    fn calm(&self) -> Option<(String, Self::Publisher)> {
+        None
     }
 
     /// A client that sends events.
@@ -120,6 +128,7 @@ pub(crate) struct Process {
     name: String,
     pid: u32,
     address: String,
+    folder: PathBuf,
 }
 
 impl Process {
@@ -129,7 +138,8 @@ impl Process {
         let settings = settings.iter().flat_map(|line| ["--set", line.as_str()]);
         let said = script(kind, "up", &name, settings);
         let pid = said["PID"].parse().expect("a pid is a number");
-        Self { kind, name, pid, address: said["ADDRESS"].clone() }
+        let (address, folder) = (said["ADDRESS"].clone(), said["DIR"].clone().into());
+        Self { kind, name, pid, address, folder }
     }
 
     /// `host:port`, past the proxy.
@@ -146,6 +156,27 @@ impl Process {
         });
         let said = restarted.await.expect("the script says so if it fails");
         self.pid = said["PID"].parse().expect("a pid is a number");
+    }
+
+    /// Where its configuration and its data are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs one of its tools.
+    pub(crate) async fn tool(&self, arguments: &[&str]) {
+        let (kind, name) = (self.kind, self.name.clone());
+        let arguments: Vec<_> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let run = move || script(kind, "tool", &name, arguments.iter().map(String::as_str));
+        tokio::task::spawn_blocking(run).await.expect("the script says so if it fails");
+    }
+
+    /// Changes a file that it has read, and has it read again.
+    pub(crate) fn reconfigure(&self, file: &str, change: impl FnOnce(String) -> String) {
+        let file = self.folder.join(file);
+        let text = std::fs::read_to_string(&file).expect("it has read the file");
+        std::fs::write(&file, change(text)).expect("the folder is ours");
+        send(self.pid, Signal::HangUp);
     }
 
     pub(crate) fn freeze(&self) {

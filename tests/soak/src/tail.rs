@@ -19,22 +19,24 @@ struct Progress {
     well: HashSet<(u64, usize)>,
     functions: Vec<String>,
     running: usize,
+    /// The function that is no part of the run, and how many of its calls have begun.
+    apart: String,
+    beside: usize,
 }
 
 impl Tail {
-    pub(crate) fn of(ledger: &Path) -> Self {
+    /// `apart` is a function whose calls are counted apart from the others.
+    pub(crate) fn of(ledger: &Path, apart: &str) -> Self {
         let file = File::open(ledger).expect("the gateway has begun its ledger");
-        Self { ledger: Follower::of(file), progress: Progress::default() }
+        let progress = Progress { apart: format!("{apart}.openfaas-fn"), ..Progress::default() };
+        Self { ledger: Follower::of(file), progress }
     }
 
     /// Reads what has been written since.
     pub(crate) fn catch_up(&mut self) {
         let progress = &mut self.progress;
         let read = self.ledger.catch_up(|ledger, said| match said {
-            Said::Start(call) => {
-                progress.begun.insert(ledger.calls[call].body);
-                progress.running += 1;
-            }
+            Said::Start(call) => progress.begun(&ledger.calls[call]),
             Said::End(call) => progress.ended(&ledger.calls[call]),
             Said::Else => {}
         });
@@ -61,6 +63,11 @@ impl Tail {
         self.progress.begun.len()
     }
 
+    /// How many calls of the function apart have begun.
+    pub(crate) fn beside(&self) -> usize {
+        self.progress.beside
+    }
+
     /// How many pairs of event and function have been answered well.
     pub(crate) fn well(&self) -> usize {
         self.progress.well.len()
@@ -68,7 +75,19 @@ impl Tail {
 }
 
 impl Progress {
+    fn begun(&mut self, call: &Call) {
+        if call.function == self.apart {
+            self.beside += 1;
+            return;
+        }
+        self.begun.insert(call.body);
+        self.running += 1;
+    }
+
     fn ended(&mut self, call: &Call) {
+        if call.function == self.apart {
+            return;
+        }
         self.running = self.running.saturating_sub(1);
         if call.well().is_none() {
             return;

@@ -79,6 +79,7 @@ impl Story {
                 lane_window: 0,
             },
             processes: vec!["p".to_owned()],
+            beside: Vec::new(),
             produced: produced.collect(),
             sent_again: HashMap::new(),
             faults: Vec::new(),

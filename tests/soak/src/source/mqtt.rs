@@ -13,6 +13,8 @@ use super::{CONCURRENCY, Event, Process, Promise, Publisher, Source, Unsure, sin
 use crate::proxy::Proxy;
 
 const SESSION: &str = "soak";
+/// A list of passwords without the connector's. Without a list any password will do.
+const SOMEBODY_ELSE: &str = "nobody:$7$101$HSyjGn3WmlK1nKT4$H+iXtv+BWy5YuFIEfhRL9hTfm05EucSjTNWq2XJxlSJoApgrlRzEHUmWxANbS456nZTnoUVLAkJdLoEX2xmgUg==\n";
 /// How many messages the broker may send that are not acknowledged.
 const WINDOW: usize = 64;
 /// How long a broker may take to answer.
@@ -54,6 +56,8 @@ impl Source for Mqtt {
             .set("broker", format!("tcp://{}", self.proxied))
             .set("topic", self.topic())
             .set("id", SESSION)
+            .set("user", "connector")
+            .set("password", "any")
             .set("qos", "1")
             .set("protocol_version", "5")
             .set("receive_maximum", WINDOW.to_string())
@@ -63,6 +67,18 @@ impl Source for Mqtt {
 
     fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// Its user is not let in any more: Mosquitto ends the connection, and keeps the session. What the session may not
+    /// read it would not keep.
+    async fn permit(&mut self, permitted: bool, _link: &Proxy) {
+        let list = self.process.folder().join("somebody-else");
+        std::fs::write(&list, SOMEBODY_ELSE).expect("the folder is ours");
+        let line = format!("password_file {}\n", list.display());
+        self.process.reconfigure("mosquitto.conf", |text| match permitted {
+            true => text.replace(&line, ""),
+            false => text + &line,
+        });
     }
 
     async fn publisher(&self) -> Client {

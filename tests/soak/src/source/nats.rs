@@ -15,6 +15,7 @@ use super::{
 };
 use crate::feed::Rate;
 use crate::proxy::Proxy;
+use crate::schedule::Kind;
 
 const STREAM: &str = "S";
 const CONSUMER: &str = "d";
@@ -28,15 +29,32 @@ pub(crate) struct JetStream {
 }
 
 async fn connect(process: &Process) -> Client {
-    let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+    let options = async_nats::ConnectOptions::with_user_and_password("feed".into(), "feed".into());
+    let options = options.retry_on_initial_connect();
     options.connect(process.address()).await.expect("it goes on trying")
 }
 
-/// A server that keeps what it has confirmed.
+/// What the connector may do, in the server's words: everything, and nothing. Subscribing, answers among others, is nothing
+/// without asking.
+const EVERYTHING: &str = "publish: { allow: \">\" }";
+const NOTHING: &str = "publish: { deny: \">\" }";
+
+/// A server that keeps what it has confirmed. Whoever does not say who it is is the connector.
 fn server(proxy: &Proxy) -> (Process, String) {
-    let process = Process::start("nats", &[]);
+    let connector = format!("{{ user: connector, password: p, permissions: {{ {EVERYTHING} }} }}");
+    let settings = [
+        format!("authorization={{ users: [ {{ user: feed, password: feed }}, {connector} ] }}"),
+        "no_auth_user=connector".to_owned(),
+    ];
+    let process = Process::start("nats", &settings);
     proxy.leads_to(process.address());
     (process, proxy.address())
+}
+
+/// Lets the connector do everything, or nothing but subscribe: neither ask for messages nor acknowledge them.
+fn permit(process: &Process, permitted: bool) {
+    let (is, becomes) = if permitted { (NOTHING, EVERYTHING) } else { (EVERYTHING, NOTHING) };
+    process.reconfigure("server.conf", |text| text.replace(is, becomes));
 }
 
 impl Source for JetStream {
@@ -83,6 +101,10 @@ impl Source for JetStream {
 
     fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    async fn permit(&mut self, permitted: bool, _link: &Proxy) {
+        permit(&self.process, permitted);
     }
 
     async fn publisher(&self) -> Context {
@@ -158,6 +180,13 @@ impl Source for CoreNats {
     fn process(&mut self) -> &mut Process {
         &mut self.process
     }
+
+    /// A subscriber needs no right but to subscribe, which is asked for once.
+    fn unfit(&self) -> &[Kind] {
+        &[Kind::RevokeRights]
+    }
+
+    async fn permit(&mut self, _permitted: bool, _link: &Proxy) {}
 
     /// So few that what is called late fits into the connector, which drops what does not. How far ahead they are tells
     /// nothing: what is lost is never called.

@@ -12,7 +12,8 @@ use ledger_checker::plan::{Broker, Ordering};
 use super::{
     CONCURRENCY, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
 };
-use crate::proxy::Proxy;
+use crate::overload::CALM;
+use crate::proxy::{Proxy, Weather};
 use crate::schedule::Kind;
 
 /// How many messages SQS takes at a time.
@@ -42,6 +43,8 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
         if FIFO {
             create += "&Attribute.1.Name=FifoQueue&Attribute.1.Value=true";
         }
+        ask(&client, &server, create).await.expect("the server creates the queue");
+        let create = format!("Action=CreateQueue&QueueName={CALM}");
         ask(&client, &server, create).await.expect("the server creates the queue");
         let url = format!("{server}/000000000000/{}", Self::NAME);
         let proxied = format!("http://{}", proxy.address());
@@ -77,8 +80,18 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
         &mut self.process
     }
 
+    /// The server lets everybody do everything, so the link says no in its stead.
+    async fn permit(&mut self, permitted: bool, link: &Proxy) {
+        link.set(if permitted { Weather::Fair } else { Weather::Refusing });
+    }
+
     fn unfit(&self) -> &[Kind] {
         &[Kind::RestartBroker]
+    }
+
+    fn calm(&self) -> Option<(String, Queue)> {
+        let url = self.queue.url.replace(Self::NAME, CALM);
+        Some((CALM.to_owned(), Queue { url, fifo: false, ..self.queue.clone() }))
     }
 
     async fn publisher(&self) -> Queue {
