@@ -116,7 +116,7 @@ prove-kubernetes: need ## Ask a real API server of Kubernetes: the Lease of cron
 	@$(DEV) cargo test --locked -p integration --test it kubernetes -- --ignored --nocapture --test-threads 1
 
 .PHONY: prove-monitoring
-prove-monitoring: need ## Prove that every alert fires in its fault and every panel shows it, on a real Prometheus (about five minutes)
+prove-monitoring: need ## Prove that every alert fires in its fault and every panel shows it, on a real Prometheus (about five minutes); SOURCE=kafka: only that kind of connector
 	@$(DEV) tests/run.sh --package integration --test monitoring -- --ignored --nocapture
 
 .PHONY: soak
