@@ -59,7 +59,7 @@ image-check: images ## Run the images as they are meant to be run, on real broke
 check: need $(DENY) ## Check format, lints, dependencies, scripts, and that generated files are current
 	cargo fmt --all --check
 	$(DEV) cargo clippy --locked --workspace --all-targets -- -D warnings
-	$(DEV) cargo clippy --locked -p kafka-connector --no-default-features -- -D warnings
+	$(DEV) cargo clippy --locked -p kafka-connector --no-default-features --features fail-points -- -D warnings
 	$(DENY) --all-features --locked check --hide-inclusion-graph bans licenses sources
 	@# Not linted: the hundred crates it brings are built only for who wants to see the demonstration.
 	cargo fmt --manifest-path demo/broker/Cargo.toml --check
@@ -129,6 +129,11 @@ soak: need ## Break everything around a connector for as long as asked: SOURCE=k
 	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \
 	  --faults "$(FAULTS)" --without "$(WITHOUT)" --seed "$(SEED)" --overload "$(OVERLOAD)" \
 	  --record "$(if $(RECORD),docs/reliability.md)" --mark "$(filter-out 1,$(RECORD))"
+
+.PHONY: crash-matrix
+crash-matrix: need ## Kill each connector at each step of an event's life; writes the table of docs/delivery.md (SOURCE="core NATS" for its lines alone; about a quarter of an hour)
+	@$(DEV) cargo test --locked --quiet -p connector-core --features fail-points --lib fail_point
+	@$(DEV) CRASH_SOURCE="$(SOURCE)" tests/run.sh --package integration --test crash -- --ignored --nocapture
 
 .PHONY: demo
 demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)

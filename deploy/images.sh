@@ -51,6 +51,7 @@ compile() {
   RUSTFLAGS=$flags CFLAGS=$c_flags CARGO_PROFILE_RELEASE_STRIP=false env -u OPENSSL_NO_VENDOR \
     cargo build --locked --release --target "$triple" -p "$(package "$1")" ${features[@]+"${features[@]}"}
   ! readelf --program-headers "$(binary "$1")" | grep -q INTERP || die "$(binary "$1") is not static"
+  ! grep -q FAILPOINTS "$(binary "$1")" || die "$(binary "$1") has fail points, which are for tests alone"
 }
 
 lay_out() {

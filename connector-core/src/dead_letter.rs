@@ -15,6 +15,7 @@ use tracing::error;
 use crate::conditions::Subject;
 use crate::dispatch::Dispatcher;
 use crate::event::{Event, FunctionName};
+use crate::fail_point::{self, Step};
 use crate::headers::{compose, with_attempt};
 use crate::lane::Work;
 use crate::metrics::Called;
@@ -179,6 +180,7 @@ impl Letters {
         if let Err(why) = stored {
             return Attempt::Failed { subject, why };
         }
+        fail_point::pass(Step::DeadLettered);
         dispatcher.conditions.well(&subject);
         let function = letter.function.as_ref().map_or("-", FunctionName::as_str);
         dispatcher.metrics.dead_lettered(function, letter.reason);

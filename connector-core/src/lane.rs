@@ -22,6 +22,7 @@ use crate::conditions::Conditions;
 use crate::dead_letter::Address;
 use crate::dispatch::{Dispatcher, HeldTurn};
 use crate::event::{Event, FunctionName};
+use crate::fail_point::{self, Step};
 use crate::gateway::Progress;
 use crate::metrics::{Arrived, Came, Metrics};
 use crate::order::Closed;
@@ -380,6 +381,7 @@ impl Slot {
             arrived,
             metrics: Arc::clone(&self.intake.0.metrics),
         });
+        fail_point::pass(Step::Submitted);
         settlement
     }
 }

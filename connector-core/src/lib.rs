@@ -31,6 +31,7 @@ pub mod conditions;
 pub mod dead_letter;
 pub mod dispatch;
 pub mod event;
+pub mod fail_point;
 pub mod fleet;
 pub mod functions;
 pub mod gateway;

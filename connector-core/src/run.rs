@@ -249,6 +249,8 @@ fn abort() -> ExitCode {
 }
 
 fn announce<S: Source>(core: &CoreConfig) {
+    #[cfg(feature = "fail-points")]
+    crate::fail_point::announce();
     info!(
         version = env!("CARGO_PKG_VERSION"),
         gateway = core.gateway_url,

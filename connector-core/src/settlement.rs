@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
+use crate::fail_point::{self, Step};
 use crate::lane::Settled;
 
 /// Resolves to the event's verdict. If the one who owes it vanishes, by panic or abort, it reads
@@ -92,7 +93,10 @@ impl Future for Settlement {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Settled> {
         let mut state = self.0.lock();
         match mem::replace(&mut *state, State::Heard) {
-            State::Told(settled) => Poll::Ready(settled),
+            State::Told(settled) => {
+                fail_point::pass(Step::Settled);
+                Poll::Ready(settled)
+            }
             _ => {
                 *state = State::Awaited(cx.waker().clone());
                 Poll::Pending
@@ -151,6 +155,7 @@ impl Verdicts {
     pub(crate) fn take(&self, into: &mut Vec<(u64, Settled)>, cx: &Context<'_>) {
         let mut written = self.0.lock();
         mem::swap(&mut written.verdicts, into);
+        fail_point::pass_all(Step::Settled, || into.len() as u64);
         match &mut written.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),

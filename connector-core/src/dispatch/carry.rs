@@ -14,6 +14,7 @@ use tokio::sync::MutexGuard;
 use tracing::{info, warn};
 
 use crate::event::FunctionName;
+use crate::fail_point::{self, Step};
 use crate::functions::Function;
 use crate::headers::{TooLarge, compose, with_attempt};
 use crate::hold::{Hold, Mends};
@@ -284,6 +285,7 @@ impl<'a> Carrier<'a> {
             () = dispatcher.cut.cancelled() => None,
             // In a box: many wait, and few of them call.
             answer = Box::pin(dispatcher.invoker.call(target, headers, event.payload.clone())) => {
+                fail_point::pass(Step::Answered);
                 Some(answer)
             }
         };

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::way::{Stream, Way};
 use super::{NoAnswer, innermost, unanswered};
+use crate::fail_point::{self, Step};
 use crate::gateway::IDLE_TIMEOUT;
 
 type Body = Full<Bytes>;
@@ -155,11 +156,11 @@ impl Connection {
         request: Request<Body>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
         let mut answer = pin!(self.requests.try_send_request(request));
-        poll_fn(|cx| {
+        let answer = poll_fn(|cx| {
             self.drive(cx);
             answer.as_mut().poll(cx)
-        })
-        .await
+        });
+        fail_point::sent(Step::Called, 1, answer).await
     }
 
     /// Reads and writes what can be read and written now.

@@ -18,7 +18,9 @@ use crate::metrics::Metrics;
 const COLUMNS: usize = 100;
 
 pub(super) fn version(table: &Table) -> String {
-    format!("{} {}\n", table.program(), env!("CARGO_PKG_VERSION"))
+    let more =
+        if cfg!(feature = "fail-points") { ", with fail points: for tests alone" } else { "" };
+    format!("{} {}{more}\n", table.program(), env!("CARGO_PKG_VERSION"))
 }
 
 pub(super) fn mistakes(table: &Table, mistakes: &[Mistake]) -> String {

@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use connector_core::annotations::Annotation;
 use connector_core::conditions::Subject;
+use connector_core::fail_point::{self, Step};
 use connector_core::headers::{ALWAYS, OwnHeader};
 use connector_core::metrics::Metrics;
 use connector_core::source::Letterbox;
@@ -184,6 +185,7 @@ impl Outlet for Lanes {
         plan: &Plan,
         lateness: Duration,
     ) -> Option<(Lane, BoxFuture<'static, Verdict>)> {
+        fail_point::pass(Step::Received);
         let mut options = LaneOptions::new(tick.function.as_str(), NonZeroUsize::MIN);
         options.redelivers = false;
         // Its function may be removed while it waits: then there is nobody to wait for.

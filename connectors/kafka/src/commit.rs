@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use connector_core::conditions::{Conditions, Subject};
+use connector_core::fail_point::{self, Step};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -236,7 +237,12 @@ impl<B: Broker> Committer<B> {
         }
         let standings = changed.iter().map(|(partition, _, standing)| (partition, standing));
         match self.broker.commit(standings) {
-            Ok(()) => self.running = Some((changed, Instant::now() + ANSWER)),
+            Ok(()) => {
+                fail_point::pass_all(Step::Acknowledged, || {
+                    changed.iter().map(|(at, _, standing)| self.records(at, standing)).sum()
+                });
+                self.running = Some((changed, Instant::now() + ANSWER));
+            }
             Err(error) => self.failed(&format!("cannot commit: {error}")),
         }
     }
@@ -265,6 +271,7 @@ impl<B: Broker> Committer<B> {
                 refused = Some((partition, *code));
                 continue;
             }
+            fail_point::pass_all(Step::Confirmed, || self.records(&partition, &standing));
             self.meters.committed(&partition, standing.offset);
             if let Some(entry) = self.entries.get_mut(&partition)
                 && entry.lane == lane
@@ -289,6 +296,14 @@ impl<B: Broker> Committer<B> {
                 self.failed(&format!("a commit for {topic}/{number} was refused: {code}"));
             }
         }
+    }
+
+    /// For fail points alone: about how many records a standing finishes beyond the committed one, as if offsets had no
+    /// holes.
+    fn records(&self, partition: &Partition, standing: &Standing) -> u64 {
+        let committed =
+            self.entries.get(partition).map_or(0, |entry| entry.committed.offset.max(0));
+        standing.offset.abs_diff(committed)
     }
 
     /// Commits once more an interval later: what was refused is still a change.

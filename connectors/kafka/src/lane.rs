@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector_core::conditions::{Conditions, Subject};
+use connector_core::fail_point::{self, Step};
 use connector_core::settings::UnmatchedPolicy;
 use connector_core::topics::TopicMap;
 use connector_core::{Intake, Lane};
@@ -130,6 +131,7 @@ impl<B: Broker> Reader<B> {
             };
             let record = match received {
                 Ok(Received::Record(record)) => {
+                    fail_point::pass(Step::Received);
                     access.granted();
                     record
                 }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use connector_core::fail_point::{self, Step};
 use connector_core::source::SourceError;
 use rumqttc::v5::mqttbytes::QoS as QoS5;
 use rumqttc::v5::mqttbytes::v5 as m5;
@@ -351,6 +352,10 @@ fn packet_4(event: rumqttc::Event) -> Packet {
             Packet::PubAck { id: ack.pkid, result: Ok(()) }
         }
         rumqttc::Event::Outgoing(Outgoing::Publish(id)) => Packet::Sent(id),
+        rumqttc::Event::Outgoing(Outgoing::PubAck(_)) => {
+            fail_point::pass(Step::Acknowledged);
+            Packet::Other
+        }
         _ => Packet::Other,
     }
 }
@@ -404,6 +409,10 @@ fn packet_5(event: v5::Event) -> Packet {
             Packet::PubAck { id: ack.pkid, result }
         }
         v5::Event::Outgoing(Outgoing::Publish(id)) => Packet::Sent(id),
+        v5::Event::Outgoing(Outgoing::PubAck(_)) => {
+            fail_point::pass(Step::Acknowledged);
+            Packet::Other
+        }
         _ => Packet::Other,
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use connector_core::Intake;
 use connector_core::conditions::Subject;
 use connector_core::event::Among;
+use connector_core::fail_point::{self, Step};
 use connector_core::lane::{Lane, LaneOptions, Settled, Unmatched, Verdict};
 use connector_core::pending::{AnyOrder, InOrder, Pending};
 use connector_core::source::SourceError;
@@ -294,6 +295,7 @@ impl Session {
     }
 
     async fn receive(&mut self, message: Received) -> Result<(), SourceError> {
+        fail_point::pass(Step::Received);
         if message.place.is_some() && self.has_no_room(&message) {
             return Ok(());
         }

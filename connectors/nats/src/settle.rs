@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::{Client, Request, RequestErrorKind, Subject};
 use bytes::Bytes;
 use connector_core::conditions::{Conditions, Subject as Condition};
+use connector_core::fail_point::{self, Step};
 use connector_core::{Settled, Verdict};
 
 use crate::connect::Watched;
@@ -67,6 +68,7 @@ impl Settler {
             self.watched.up().await;
             let request = Request::new().payload(body.clone()).timeout(Some(CONFIRMED));
             let asked = self.client.send_request(place.clone(), request);
+            let asked = fail_point::sent(Step::Acknowledged, 1, asked);
             match self.refusals.unless(|subject| subject == place.as_str(), asked).await {
                 Ok(Ok(_)) => return self.taken(),
                 Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
@@ -89,6 +91,7 @@ impl Settler {
 
     /// Permission may have come back.
     fn taken(&self) {
+        fail_point::pass(Step::Confirmed);
         if self.conditions.state(&ACKNOWLEDGEMENTS).is_some() {
             self.conditions.forget(&ACKNOWLEDGEMENTS);
         }

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_core::fail_point::{self, Step};
 use connector_core::lane::Slot;
 use connector_core::{Intake, Lane};
 use futures_util::StreamExt as _;
@@ -157,6 +158,7 @@ impl Receivers {
 
     /// Not async: nothing can come between a message and its books.
     fn submit(&self, message: aws_sdk_sqs::types::Message, slot: Slot, received: Instant) {
+        fail_point::pass(Step::Received);
         let Some(message) = self.serving.origin.take(message) else {
             tracing::warn!(queue = self.serving.name(), "a message without an id was left alone");
             return;

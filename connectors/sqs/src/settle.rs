@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use connector_core::fail_point::{self, Step};
 use connector_core::{AnyOrder, EventId, Loan, Pending, Settled, Settlement, Verdict};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -308,7 +309,8 @@ impl Settler {
         self.deleting += 1;
         let serving = Arc::clone(&self.serving);
         self.running.push(Box::pin(async move {
-            let answer = serving.api.delete(&handles).await;
+            let asked = serving.api.delete(&handles);
+            let answer = fail_point::sent(Step::Acknowledged, handles.len() as u64, asked).await;
             Answer::Deleted { tickets, answer }
         }));
     }
@@ -361,7 +363,10 @@ impl Settler {
         for (at, ticket) in tickets.into_iter().enumerate() {
             match fared(answer, at) {
                 // With the delivery goes what kept its outcome and its key's turn.
-                Fared::Well => self.forget(ticket),
+                Fared::Well => {
+                    fail_point::pass(Step::Confirmed);
+                    self.forget(ticket);
+                }
                 Fared::Void => self.give_up(ticket, &why(answer, at)),
                 Fared::Failed => {
                     failed += 1;

@@ -3,7 +3,7 @@
 mod binary;
 mod output;
 
-pub use binary::{binary, program};
+pub use binary::{binary, is_mortal, mortal_binary, program};
 pub(crate) use output::Output;
 
 use std::path::Path;
@@ -28,13 +28,15 @@ pub struct Launch {
     settings: Vec<(String, String)>,
     through: Vec<String>,
     arguments: Vec<String>,
+    fails: bool,
 }
 
 impl Launch {
     /// A connector of this kind, such as `kafka`, with nothing set but a free admin port.
     pub fn new(kind: &str) -> Self {
         let (settings, through, arguments) = (Vec::new(), Vec::new(), Vec::new());
-        Self { kind: kind.to_owned(), settings, through, arguments }.set("admin_port", "0")
+        let launch = Self { kind: kind.to_owned(), settings, through, arguments, fails: false };
+        launch.set("admin_port", "0")
     }
 
     /// Sets a setting through the environment; the last one of a name counts.
@@ -63,12 +65,21 @@ impl Launch {
         self
     }
 
+    /// Has it die at a fail point, such as `answered=17`, or stop there: `answered=17:stop`.
+    pub fn failing(mut self, fail_point: impl Into<String>) -> Self {
+        self.fails = true;
+        self.set("FAILPOINTS", fail_point)
+    }
+
     /// Starts it. Nothing of this process' own environment is passed on.
     ///
     /// # Panics
     /// When it cannot be built or started.
     pub async fn start(&self) -> Connector {
-        let program = binary(&self.kind).await;
+        let program = match self.fails {
+            false => binary(&self.kind).await,
+            true => mortal_binary(&self.kind).await,
+        };
         let mut child = self.command(&program).spawn().expect("the connector can be started");
         let pid = child.id().expect("it has just been started");
         let stdout = child.stdout.take().expect("it was asked for");

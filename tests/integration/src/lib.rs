@@ -1,10 +1,10 @@
 //! The promise, on real brokers: what the tests of whole connectors are written with.
 //!
-//! [`kafka`], [`mosquitto`], [`scripted`] and [`kubernetes`] are what connectors talk to and what a test does with
-//! it, [`connector`] a connector's own binary with its log, pages and signals, [`metrics`] what it
-//! says of itself, [`prometheus`] what is made of that, [`process`] what the kernel says of any
-//! process, [`browser`] what a person sees, [`certificates`] what TLS needs. The gateway is the
-//! crate `dev_gateway`, in the test's own process.
+//! [`kafka`], [`mosquitto`], [`scripted`], [`sqs`] and [`kubernetes`] are what connectors talk to and
+//! what a test does with it, [`connector`] a connector's own binary with its log, pages and signals,
+//! [`metrics`] what it says of itself, [`prometheus`] what is made of that, [`process`] what the
+//! kernel says of any process, [`browser`] what a person sees, [`certificates`] what TLS needs. The
+//! gateway is the crate `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).

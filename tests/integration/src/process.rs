@@ -42,6 +42,13 @@ pub fn send(pid: u32, signal: Signal) {
     assert!(sent.is_ok_and(|status| status.success()), "kill {name} {pid} failed");
 }
 
+/// Whether it is stopped by a signal. A process that is gone is not.
+#[must_use]
+pub fn is_stopped(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:\tT"))
+}
+
 /// Resident memory, in bytes. `None`: the process is gone.
 #[must_use]
 pub fn resident(pid: u32) -> Option<u64> {

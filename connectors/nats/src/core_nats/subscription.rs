@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_nats::header::HeaderValue;
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
+use connector_core::fail_point::{self, Step};
 use connector_core::lane::{Reply, Unmatched};
 use connector_core::{AnyOrder, Intake, Lane, LaneOptions, Pending, Settled, Verdict};
 use futures_util::StreamExt as _;
@@ -83,6 +84,7 @@ impl Subscription {
     }
 
     async fn take(&mut self, message: Message) {
+        fail_point::pass(Step::Received);
         self.taken.one();
         // A server's own notes. Subscriptions that overlap are one queue group to the server, which
         // gives a message to one of them only.

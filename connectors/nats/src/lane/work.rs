@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use async_nats::jetstream;
 use async_nats::{Message, Subject};
 use connector_core::conditions::Subject as Condition;
+use connector_core::fail_point;
 use connector_core::metrics::{Seconds, set_age};
 use connector_core::{AnyOrder, Pending, Settled, Slot, Verdict};
 use futures_util::future::BoxFuture;
@@ -219,6 +220,7 @@ impl Running {
     }
 
     fn take(&mut self, message: Message, slot: Slot) {
+        fail_point::pass(fail_point::Step::Received);
         let message = jetstream::Message { message, context: self.shared.context.clone() };
         let Some((subject, position)) = place(&message) else {
             tracing::warn!(subject = %message.subject, "a message without a place was passed over");

@@ -4,10 +4,10 @@
 //! members come together.
 
 use std::collections::HashMap;
-use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::{env, fs};
 
 use tokio::process::Command;
 use tokio::sync::{Mutex, OnceCell};
@@ -29,16 +29,55 @@ pub async fn binary(kind: &str) -> PathBuf {
 /// # Panics
 /// When it cannot be built, with what cargo says.
 pub async fn program(package: &str) -> PathBuf {
+    once(package, build(package, &[])).await
+}
+
+/// The binary of a connector that can be told where to die: see `connector_core::fail_point`.
+///
+/// It has a name of its own. Cargo knows but one for both, so the plain binary is put back: whoever
+/// wants both in one process asks for this one first.
+///
+/// # Panics
+/// When it cannot be built, with what cargo says.
+pub async fn mortal_binary(kind: &str) -> PathBuf {
+    let package = format!("{kind}-connector");
+    let mortal = format!("{package}-with-fail-points");
+    once(&mortal, async {
+        let built = build(&package, &["--features", "fail-points"]).await;
+        let kept = built.with_file_name(&mortal);
+        // Beside it first: another process may be running the one from before.
+        let copy = kept.with_extension("new");
+        let copied = fs::copy(&built, &copy).and_then(|_| fs::rename(&copy, &kept));
+        copied.expect("the folder of the binaries is ours");
+        build(&package, &[]).await;
+        kept
+    })
+    .await
+}
+
+/// Whether a binary can be told where to die: what it would look for is in it.
+///
+/// # Panics
+/// When it cannot be read.
+#[must_use]
+pub fn is_mortal(binary: &Path) -> bool {
+    let bytes = fs::read(binary).expect("the binary can be read");
+    let variable = b"FAILPOINTS";
+    bytes.windows(variable.len()).any(|part| part == variable)
+}
+
+/// Builds what has this name, unless this process has done so before.
+async fn once(name: &str, build: impl Future<Output = PathBuf>) -> PathBuf {
     type Built = Arc<OnceCell<PathBuf>>;
     static BINARIES: Mutex<Option<HashMap<String, Built>>> = Mutex::const_new(None);
     let binary = {
         let mut binaries = BINARIES.lock().await;
-        Arc::clone(binaries.get_or_insert_default().entry(package.to_owned()).or_default())
+        Arc::clone(binaries.get_or_insert_default().entry(name.to_owned()).or_default())
     };
-    binary.get_or_init(|| build(package)).await.clone()
+    binary.get_or_init(|| build).await.clone()
 }
 
-async fn build(package: &str) -> PathBuf {
+async fn build(package: &str, more: &[&str]) -> PathBuf {
     // A test is <target>/<profile>/deps/<test>, a binary stands beside what it asks for.
     let this = env::current_exe().expect("a process knows its binary");
     let folder = this.parent().expect("a binary is in a folder");
@@ -52,6 +91,7 @@ async fn build(package: &str) -> PathBuf {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
         .args(["build", "--quiet", "--locked", "--package", package])
+        .args(more)
         .arg("--target-dir")
         .arg(target)
         .current_dir(root())
