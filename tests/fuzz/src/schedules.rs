@@ -16,7 +16,8 @@ pub(crate) fn read(data: &[u8]) {
         let schedule = match Schedule::parse(text, &options) {
             Ok(schedule) => schedule,
             Err(why) => {
-                assert_readable(&why.to_string(), 500);
+                // The field and an item of it, as far as they are shown, each character escaped.
+                assert_readable(&why.to_string(), 1_500);
                 continue;
             }
         };
