@@ -9,7 +9,7 @@ export CARGO_TERM_COLOR ?= auto
 
 CONNECTORS := $(notdir $(wildcard connectors/*))
 IMAGES := $(CONNECTORS:%=%-connector) kafka-connector-msk
-SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh tests/*.sh tests/*/*.sh tests/bench/peers/*.sh)
+SCRIPTS := .ci/run $(wildcard demo/*.sh deploy/*.sh deploy/*/*.sh tests/*.sh tests/*/*.sh tests/bench/peers/*.sh)
 
 # Development builds link the system's OpenSSL where its headers are installed: building our own takes two minutes.
 # Releases always build it, or the binary would need the library of the machine it was built on.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Container images, built on this machine for its own architecture.
+# Container images, built on this machine, for its own architecture unless another is asked for.
 #
 #   deploy/images.sh stage IMAGE...   compile static binaries and lay out the images' files in target/images
 #   deploy/images.sh build IMAGE...   that, and make the images
@@ -9,11 +9,16 @@
 # to Amazon MSK with IAM, which takes a fifth more.
 #
 # Variables: CONTAINER_ENGINE (docker; podman takes the same arguments), IMAGE_PREFIX (tributary), IMAGE_TAG (the version),
-# CA_BUNDLE (this machine's), and for labels IMAGE_SOURCE (a URL), IMAGE_REVISION (the commit).
+# CA_BUNDLE (this machine's), ARCHITECTURE (this machine's; aarch64 on another one takes Debian's gcc-aarch64-linux-gnu,
+# g++-aarch64-linux-gnu and `rustup target add aarch64-unknown-linux-gnu`), and for labels IMAGE_SOURCE (a URL),
+# IMAGE_REVISION (the commit).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-architecture=$(uname -m)
+architecture=${ARCHITECTURE:-$(uname -m)}
+# What the names of the other architecture's compiler and tools begin with.
+cross=
+[ "$architecture" = "$(uname -m)" ] || cross=$architecture-linux-gnu-
 triple=$architecture-unknown-linux-gnu
 stage=target/images
 engine=${CONTAINER_ENGINE:-docker}
@@ -34,6 +39,15 @@ need_glibc() {
     die "glibc 2.36 is needed (Debian 12, Ubuntu 22.10), this machine has $glibc"
 }
 
+# The architecture's name among images.
+platform() {
+  case $architecture in
+    x86_64) echo amd64 ;;
+    aarch64) echo arm64 ;;
+    *) echo "$architecture" ;;
+  esac
+}
+
 package() { echo "${1%-msk}"; }
 binary() { echo "target/$triple/release/$(package "$1")"; }
 
@@ -47,11 +61,14 @@ compile() {
   # C code (OpenSSL, librdkafka, ring) for size too. It is never unwound through: a callback that panics ends the process.
   local c_flags="-Os -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables"
   # With a named target the flags are those of the binary, not of the build scripts and macros, which cannot be static.
+  # The linker is named for the binary alone, which spares the libraries another build.
   # The binary keeps its symbols there, for whoever has to read a crash or a profile; the image gets it without.
-  RUSTFLAGS=$flags CFLAGS=$c_flags CARGO_PROFILE_RELEASE_STRIP=false env -u OPENSSL_NO_VENDOR \
-    cargo build --locked --release --target "$triple" -p "$(package "$1")" ${features[@]+"${features[@]}"}
+  RUSTFLAGS=$flags CFLAGS=$c_flags CARGO_PROFILE_RELEASE_STRIP=false LINKER_CC=${cross:+${cross}gcc} env -u OPENSSL_NO_VENDOR \
+    cargo rustc --locked --release --target "$triple" -p "$(package "$1")" --bin "$(package "$1")" \
+    ${features[@]+"${features[@]}"} -- -C linker="$PWD/deploy/link/linker.sh"
   ! readelf --program-headers "$(binary "$1")" | grep -q INTERP || die "$(binary "$1") is not static"
   ! grep -q FAILPOINTS "$(binary "$1")" || die "$(binary "$1") has fail points, which are for tests alone"
+  readelf --file-header "$(binary "$1")" | grep -q 'Type: *DYN' || die "$(binary "$1") has a fixed address"
 }
 
 lay_out() {
@@ -59,7 +76,7 @@ lay_out() {
   name=$(package "$1")
   [ -r "$ca_bundle" ] || die "$ca_bundle is missing: install ca-certificates, or name a bundle by CA_BUNDLE"
   rm -rf "$root"
-  install -D -s -m 0755 "$(binary "$1")" "$root/usr/bin/$name"
+  install -D -s --strip-program="${cross}strip" -m 0755 "$(binary "$1")" "$root/usr/bin/$name"
   ln -s "$name" "$root/usr/bin/connector"
   # Where both OpenSSL's and Rust's TLS look first on Debian.
   install -D -m 0644 "$ca_bundle" "$root/etc/ssl/certs/ca-certificates.crt"
@@ -76,7 +93,8 @@ build() {
   [ -z "${IMAGE_SOURCE:-}" ] || labels+=(--label "org.opencontainers.image.source=$IMAGE_SOURCE")
   [ -z "${IMAGE_REVISION:=$(git rev-parse HEAD 2>/dev/null || true)}" ] ||
     labels+=(--label "org.opencontainers.image.revision=$IMAGE_REVISION")
-  "$engine" build --quiet --file Dockerfile --build-arg "connector=$1" --tag "$(image "$1")" "${labels[@]}" "$stage" >/dev/null
+  "$engine" build --quiet --platform "linux/$(platform)" --file Dockerfile --build-arg "connector=$1" \
+    --tag "$(image "$1")" "${labels[@]}" "$stage" >/dev/null
   echo "$(image "$1"): $(du -sb --apparent-size "$stage/$1" | awk '{ printf "%.1f MB", $1 / 1e6 }')"
 }
 
