@@ -128,7 +128,7 @@ soak: need ## Break everything around a connector for as long as asked: SOURCE=k
 	@$(DEV) cargo run --locked --quiet --package soak -- "$(or $(SOURCE),kafka)" \
 	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \
 	  --faults "$(FAULTS)" --without "$(WITHOUT)" --seed "$(SEED)" --overload "$(OVERLOAD)" \
-	  --record "$(if $(RECORD),docs/reliability.md)" --mark "$(filter-out 1,$(RECORD))"
+	  --record "$(if $(RECORD),docs/soak.md)" --mark "$(filter-out 1,$(RECORD))"
 
 .PHONY: demo
 demo: need ## Watch functions called by sensors and on schedules; nothing to install (DEMO_SECONDS=20 ends it, DEMO_FAULT=1 fails it)
