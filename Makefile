@@ -128,7 +128,7 @@ soak: need ## Break everything around a connector for as long as asked: SOURCE=k
 	@$(DEV) cargo run --locked --quiet --package soak -- "$(or $(SOURCE),kafka)" \
 	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \
 	  --faults "$(FAULTS)" --without "$(WITHOUT)" --seed "$(SEED)" --overload "$(OVERLOAD)" \
-	  --record "$(if $(RECORD),docs/reliability.md)" --mark "$(filter-out 1,$(RECORD))"
+	  --record "$(if $(RECORD),docs/soak.md)" --mark "$(filter-out 1,$(RECORD))"
 
 .PHONY: crash-matrix
 crash-matrix: need ## Kill each connector at each step of an event's life; writes the table of docs/delivery.md (SOURCE="core NATS" for its lines alone; about a quarter of an hour)

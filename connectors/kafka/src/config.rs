@@ -31,7 +31,7 @@ pub struct KafkaConfig {
     assignor: &'static str,
     group_instance_id: Option<String>,
     pub(crate) group_protocol: GroupProtocol,
-    session_timeout: Duration,
+    pub(crate) session_timeout: Duration,
     max_poll_interval: Duration,
     pub(crate) commit_interval: Duration,
     pub(crate) revoke_wait: Duration,

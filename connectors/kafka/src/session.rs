@@ -17,7 +17,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::assignment::Assignment;
 use crate::client::{Consumer, Listener, Rebalance, Trouble};
@@ -50,6 +50,8 @@ pub(crate) struct Session {
     stuck: mpsc::UnboundedReceiver<Stuck>,
     tell_stuck: mpsc::UnboundedSender<Stuck>,
     meters: Arc<Meters>,
+    /// Since when the broker has not answered.
+    silent_since: Option<Instant>,
 }
 
 /// The client, and the tasks that go on as long as it does.
@@ -127,6 +129,7 @@ impl Session {
             stuck,
             tell_stuck,
             meters,
+            silent_since: None,
         })
     }
 
@@ -207,21 +210,30 @@ impl Session {
         }
     }
 
-    fn reachable(&self, consumer: &Consumer) {
+    fn reachable(&mut self, consumer: &Consumer) {
+        self.silent_since = None;
         consumer.context().answered();
         self.intake.conditions().well(&broker());
     }
 
     /// The client reconnects by itself and cannot be told not to. What it cannot do by itself is
-    /// to read changed files.
-    fn unreachable(&self, consumer: &Consumer, error: &str) -> Result<(), SourceError> {
+    /// to read changed files, and to find a broker once it has let go of all of them: it does when
+    /// a broker that has only just come back lists none, not even itself.
+    fn unreachable(&mut self, consumer: &Consumer, error: &str) -> Result<(), SourceError> {
         let trouble = consumer.context().trouble();
+        let silent_since = *self.silent_since.get_or_insert_with(Instant::now);
         let why = trouble.as_ref().map_or_else(|| error.to_owned(), ToString::to_string);
         self.intake.conditions().unwell(&broker(), &why, true);
         match trouble {
             Some(Trouble::Authentication(_)) => self.refused.notify_one(),
             Some(Trouble::Tls(_)) if self.config.files() != self.files => {
                 return Err(SourceError::Refused(format!("{why}; the certificates have changed")));
+            }
+            // Another client costs nothing by then: the group has given away what was ours.
+            None | Some(Trouble::Unreachable(_))
+                if silent_since.elapsed() > self.config.session_timeout =>
+            {
+                return Err(SourceError::Unreachable(why));
             }
             _ => {}
         }

@@ -135,6 +135,12 @@ impl Evidence {
         Ok(evidence)
     }
 
+    /// Takes the calls that are judged out of these.
+    pub fn called(&mut self, calls: Vec<Call>) {
+        let calls = calls.into_iter();
+        self.calls = calls.filter(|call| !self.beside.contains(&call.function)).collect();
+    }
+
     fn store_what_was_produced(&mut self, letters: Vec<(u64, String)>) {
         let stored = (0_i64..).zip(&self.produced).map(|(position, (body, key))| Stored {
             id: format!("event {position}"),

@@ -27,8 +27,7 @@ use plan::Broker;
 /// One of them cannot be read, or the broker does not answer.
 pub fn judged(folder: &Path) -> Result<Judgement, Box<dyn Error>> {
     let mut evidence = Evidence::of(plan::read(&folder.join(plan::PLAN))?)?;
-    let calls = ledger::read(File::open(folder.join(plan::LEDGER))?)?.into_iter();
-    evidence.calls = calls.filter(|call| !evidence.beside.contains(&call.function)).collect();
+    evidence.called(ledger::read(File::open(folder.join(plan::LEDGER))?)?);
     if matches!(evidence.run.broker, Broker::Kafka { .. }) {
         evidence.samples = plan::read(&folder.join(plan::SAMPLES))?;
         #[cfg(feature = "kafka")]

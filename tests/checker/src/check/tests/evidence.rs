@@ -73,3 +73,13 @@ fn every_process_has_to_call_and_to_be_known() {
     story.evidence.calls[7].process = "q".to_owned();
     story.violates(&[PROCESSES]);
 }
+
+#[test]
+fn a_function_beside_is_not_judged() {
+    let mut story = Story::told();
+    story.evidence.beside.push("calm".to_owned());
+    story.start("p", "calm", 0);
+    let calls = story.evidence.calls.clone();
+    story.evidence.called(calls);
+    story.is_kept();
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dev_gateway::{Calls, Fault, Gate};
 use integration::process::Signal;
-use integration::{Connector, Record, until};
+use integration::{Broker, Connector, Record, until};
 
 use super::scene::Scene;
 
@@ -199,6 +199,23 @@ async fn partitions_lost_are_called_by_their_next_owner_and_committed_by_nobody_
     let others: Vec<_> = calls.iter().filter(|text| *text != "behind").collect();
     assert_eq!(others, ["head", "head", "later", "last"], "{calls:?}");
     first.end().await;
+}
+
+/// A client may have let go of every broker it knew, and then asks nobody any more.
+#[tokio::test]
+async fn a_broker_that_is_silent_for_longer_than_a_session_is_asked_by_another_client() {
+    let scene = Scene::at(Broker::private("silent", &[]).await).await;
+    let topic = scene.broker.topic("silent", 1).await;
+    scene.deploy("listener", &topic);
+    let connector = scene.connector(&[&topic]).set("session_timeout", "3s").ready().await;
+    scene.broker.stop().await;
+    connector.not_ready("broker").await;
+    let begun_anew = "tributary_source_restarts_total";
+    connector.metrics_until("another client", |seen| seen.sum(begun_anew, &[]) >= 1.0).await;
+    scene.broker.restart().await;
+    scene.broker.produce(&topic, Record::of("heard")).await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 1).await;
+    connector.end().await;
 }
 
 /// A call runs while a second member joins and gets its partition, or the other one. Gives how often the function
