@@ -1,5 +1,6 @@
 //! Our verdicts beside those of faasd: `cases.txt` holds small compose files and what we find wrong in each, `faasd.tsv`
-//! what faasd's own parser made of the same files; `reference/main.go` wrote that, and its head says how.
+//! what faasd's own parser (`LoadComposeFileWithArch` and `ParseCompose` of its package `pkg`, at commit 13f03f3) made of the same files: the case,
+//! "accepted" or "refused", and the services as JSON or the reason. A new case needs its line there, from faasd.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -71,7 +72,7 @@ fn every_rule_is_broken_once() {
 fn what_faasd_refuses_is_refused() {
     let faasd = faasd();
     for (name, _, file) in cases() {
-        let theirs = faasd.get(name).unwrap_or_else(|| panic!("{name} is missing: run main.go"));
+        let theirs = faasd.get(name).unwrap_or_else(|| panic!("{name} is missing in faasd.tsv"));
         if let Err(reason) = theirs {
             assert!(check(file).is_err(), "faasd refuses {name}: {reason}");
         }
