@@ -33,6 +33,9 @@ use crate::subject::{Filter, reduce};
 use overflow::{Overflow, Taken};
 use subscription::Subscription;
 
+/// Whether what the functions asked for at first has been subscribed to.
+const SUBSCRIPTIONS: Condition = Condition::new("subscriptions");
+
 /// All subscriptions of one connection.
 pub(crate) struct Subscriptions {
     config: Arc<NatsConfig>,
@@ -58,6 +61,8 @@ struct Refused {
 
 impl Subscriptions {
     pub(crate) fn new(config: Arc<NatsConfig>, intake: Intake, link: Link) -> Self {
+        // What is published to nobody is lost, so the process is not ready before it listens.
+        intake.conditions().expect(&SUBSCRIPTIONS);
         let taken = Taken::default();
         Self {
             meters: Meters::of(intake.metrics()),
@@ -80,6 +85,7 @@ impl Subscriptions {
         loop {
             topics.mark_unchanged();
             self.follow().await?;
+            self.intake.conditions().well(&SUBSCRIPTIONS);
             tokio::select! {
                 biased;
                 () = self.intake.draining() => break,

@@ -39,6 +39,16 @@ async fn upstreams_settings_call_a_function_through_the_queue() {
 }
 
 #[tokio::test]
+async fn what_is_published_as_soon_as_it_is_ready_arrives() {
+    let mut server = Server::start().await;
+    let gateway = gateway([Function::named("f").topic("t").echo()]).await;
+    let connector = Connector::ready(&server, &gateway, &[]).await;
+    assert_eq!(connector.lines_with("subscribed subject=t"), 1, "{:#?}", connector.log());
+    server.client().await.publish("t", "at once".into()).await.unwrap();
+    until_is("delivered", 1, async || connector.came("delivered").await).await;
+}
+
+#[tokio::test]
 async fn bodies_and_headers_arrive_as_they_were_sent() {
     let mut server = Server::start().await;
     let gateway = gateway([Function::named("f").topic("bytes.*").echo()]).await;
