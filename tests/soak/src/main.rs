@@ -14,7 +14,6 @@ mod feed;
 mod memory;
 mod overload;
 mod proxy;
-mod record;
 mod schedule;
 mod soak;
 mod source;
@@ -25,6 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use golden::replace_marked;
 use schedule::Choice;
 use soak::{Outcome, Size, run};
 use source::kafka::Kafka;
@@ -74,7 +74,8 @@ fn main() -> ExitCode {
     }
     if let Some(document) = &order.record {
         let mark = order.mark.as_ref().unwrap_or(&order.source);
-        record::write(document, mark, &command, &outcome.said);
+        let said = format!("```\n$ {command}\n\n{}\n```", outcome.said.trim_end());
+        replace_marked(document, &format!("soak {mark}"), &said);
     }
     ExitCode::SUCCESS
 }
