@@ -9,6 +9,9 @@ use std::path::Path;
 
 use integration::root;
 
+/// Folders with code that is in no connector but those of tests.
+const NOT_SHIPPED: [&str; 2] = ["fail_point", "tests"];
+
 /// What stands between the parts of a line that are always the same.
 const PART: &str = "…";
 
@@ -76,7 +79,7 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).expect("a folder can be read") {
         let path = entry.expect("a folder can be read").path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if path.is_dir() && name != "tests" {
+        if path.is_dir() && !NOT_SHIPPED.contains(&name) {
             sources(&path, found);
         } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
             found.extend(messages(&fs::read_to_string(&path).expect("source code can be read")));
