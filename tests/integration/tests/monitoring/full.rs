@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use golden::golden;
 use integration::Prometheus;
 use integration::prometheus::Sample;
@@ -121,10 +122,19 @@ impl Watched {
     /// Begins every fault, and watches until everything expected has fired. Gives what fired.
     #[expect(clippy::print_stdout, reason = "which comes when is for who reads the test's output")]
     async fn faults(&mut self, kinds: &[&str]) -> (Samples, Fired) {
-        for scene in &mut self.scenes {
-            scene.begin().await;
-        }
         let (mut fault, mut fired) = (Samples::default(), Fired::new());
+        let begin = join_all(self.scenes.iter_mut().map(|scene| scene.begin()));
+        let look = async {
+            // Some of them are over before the last has begun.
+            loop {
+                fault.take(&self.prometheus).await;
+                sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            _ = begin => {}
+            () = look => {}
+        }
         let begun = Instant::now();
         loop {
             fault.take(&self.prometheus).await;
@@ -146,10 +156,11 @@ impl Watched {
         }
     }
 
-    /// The alerts that fire now, each with its job; and those too that wait for their time.
+    /// The alerts that fire or have fired, each with its job; and those too that waited for their
+    /// time.
     async fn firing(&self, pending: bool) -> Fired {
         let states = if pending { "" } else { "{alertstate=\"firing\"}" };
-        let query = format!("group by (alertname, job) (ALERTS{states})");
+        let query = format!("group by (alertname, job) (last_over_time(ALERTS{states}[1h]))");
         let label = |sample: &Sample, name| sample.labels.get(name).cloned().unwrap_or_default();
         let alerts = self.prometheus.query(&query).await.into_iter();
         alerts.map(|it| (label(&it, "alertname"), label(&it, "job"))).collect()

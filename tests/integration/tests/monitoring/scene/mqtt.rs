@@ -14,7 +14,13 @@ pub(super) struct Mqtt {
     /// The one that refuses.
     _strict: Scripted,
     stations: Vec<Station>,
+    /// How many events were sent that become dead letters.
+    letters: usize,
 }
+
+/// So many that the rate of letters is seen, for their counter begins with the first of them. A
+/// hundred in a row would be held, which is another fault.
+const LETTERS: usize = 60;
 
 impl Mqtt {
     pub(super) async fn set() -> Self {
@@ -45,7 +51,7 @@ impl Mqtt {
             Station::open("mqtt-away", &away, [work("mqtt-away/work")]).await,
             Station::open("mqtt-refused", &refused, [work("mqtt-refused/work")]).await,
         ];
-        Self { broker, brittle, _strict: strict, stations }
+        Self { broker, brittle, _strict: strict, stations, letters: 0 }
     }
 }
 
@@ -94,7 +100,10 @@ impl Scene for Mqtt {
     fn press<'a>(&'a mut self, _: &'a Fired) -> LocalBoxFuture<'a, ()> {
         async {
             self.broker.publish("mqtt-lossy/work", "x\nx\nx");
-            self.broker.publish("mqtt-letters/work", "x");
+            if self.letters < LETTERS {
+                self.letters += 1;
+                self.broker.publish("mqtt-letters/work", "x");
+            }
         }
         .boxed_local()
     }

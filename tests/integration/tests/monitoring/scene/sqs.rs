@@ -63,7 +63,7 @@ impl Scene for Sqs {
     fn begin(&mut self) -> LocalBoxFuture<'_, ()> {
         async {
             station(&self.stations, "sqs-held").gateway.fault("work", Fault::status(405));
-            self.queue.send("x", 1_500).await;
+            self.queue.send("x", 1_200).await;
             let stuck = station(&self.stations, "sqs-frozen");
             stuck.stop_calls();
             self.frozen.send("x", 10).await;
