@@ -26,7 +26,7 @@ async fn an_event_refused_for_good_is_dead_lettered_at_once() {
     assert_eq!(bench.came("dead_lettered"), 1);
 }
 
-/// Mosquitto ends the connection on them, so that the letter would never be stored.
+/// A broker may refuse the whole letter for them, again and again.
 #[tokio::test(start_paused = true)]
 async fn a_letter_has_no_control_characters_of_its_functions_answer() {
     let bench =
