@@ -66,17 +66,17 @@ pub(crate) async fn latency<S: Source>(source: &S) -> Vec<Row> {
     ]
 }
 
-/// A payload that begins with the present instant.
+/// A payload that begins with the present instant, of letters that no form has to escape.
 fn stamped() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_nanos();
-    format!("{now:0<PAYLOAD$}", now = format!("{now} "))
+    format!("{now:0<PAYLOAD$}", now = format!("{now}-"))
 }
 
 /// From the stamp in a call's payload to its beginning, in milliseconds.
 fn took(call: &Value) -> f64 {
     let body = call["body"].as_str().expect("payloads of this size are remembered");
     let body = STANDARD.decode(body).expect("it is base64");
-    let stamp = body.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let stamp = body.split(|byte| *byte == b'-').next().unwrap_or_default();
     let stamp: u64 =
         std::str::from_utf8(stamp).ok().and_then(|stamp| stamp.parse().ok()).expect("a stamp");
     let begun = call["wall_ns"].as_u64().expect("a call has begun");
