@@ -61,7 +61,7 @@ impl Source for Mqtt {
             .set("qos", "1")
             .set("protocol_version", "5")
             .set("receive_maximum", WINDOW.to_string())
-            .set("keep_alive", "5s")
+            .set("keep_alive", "15s")
             .set("max_inflight", (2 * CONCURRENCY).to_string())
     }
 
