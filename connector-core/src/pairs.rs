@@ -7,8 +7,12 @@
 //! A pair is 128 bits of a hash over function, event id and stamp: 100,000 of them must fit a
 //! small host, and the strings would not. A collision among so few is less likely than a memory
 //! error.
+//!
+//! What an event that is not settled needs stands in one small table. What nothing needs any more
+//! stands in three others by age, and the oldest is emptied as a whole: so nobody has to note in
+//! which order pairs are to be forgotten, or to look for one.
 
-use std::collections::{HashMap, VecDeque, hash_map};
+use std::collections::{HashMap, hash_map};
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +31,7 @@ pub enum Outcome {
     Dropped,
 }
 
-/// Outcomes of settled events that are remembered; beyond it, the oldest are forgotten.
+/// Outcomes of settled events that are remembered at least; beyond it, the oldest are forgotten.
 pub const REMEMBERED: usize = 100_000;
 
 /// In bytes, so that it stands beside an [`Entry`] without a gap.
@@ -62,25 +66,53 @@ impl Hasher for AsItIs {
 #[derive(Debug)]
 pub struct PairMemory {
     hashers: [RandomState; 2],
-    capacity: usize,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+type Table<T> = HashMap<Pair, T, BuildHasherDefault<AsItIs>>;
+
+#[derive(Debug)]
 struct State {
-    entries: HashMap<Pair, Entry, BuildHasherDefault<AsItIs>>,
+    /// What runs, or is needed because its event is not settled.
+    needed: Table<Entry>,
     /// Who waits for running pairs: few do.
-    joined: HashMap<Pair, Vec<oneshot::Sender<Outcome>>, BuildHasherDefault<AsItIs>>,
-    /// Pairs in the order in which nothing needed them any more. One may stand here more than
-    /// once; `queued` counts, and only the last mention forgets it.
-    forgettable: VecDeque<Pair>,
+    joined: Table<Vec<oneshot::Sender<Outcome>>>,
+    settled: Generations,
 }
 
-/// Small: more than a hundred thousand are kept.
 #[derive(Debug)]
 enum Entry {
     Running,
-    Finished { outcome: Outcome, pins: u32, queued: u32 },
+    Finished { outcome: Outcome, pins: u32 },
+}
+
+/// Outcomes that nothing needs, the youngest table first. When that is full the oldest is emptied
+/// and takes its place, so the two behind it are full, and together hold what is to be remembered.
+/// A pair that was needed once more stands in a younger one as well, with the same outcome.
+#[derive(Debug)]
+struct Generations {
+    tables: [Table<Outcome>; 3],
+    /// How many are put into one table.
+    each: usize,
+}
+
+impl Generations {
+    fn of(remembered: usize) -> Self {
+        Self { tables: Default::default(), each: remembered.div_ceil(2) }
+    }
+
+    fn get(&self, pair: &Pair) -> Option<Outcome> {
+        self.tables.iter().find_map(|table| table.get(pair)).copied()
+    }
+
+    fn put(&mut self, pair: Pair, outcome: Outcome) {
+        if self.tables[0].len() >= self.each {
+            self.tables.rotate_right(1);
+            // Keeps its room: it will be as full again.
+            self.tables[0].clear();
+        }
+        self.tables[0].insert(pair, outcome);
+    }
 }
 
 /// What a delivery finds when it wants to call a function.
@@ -95,11 +127,13 @@ pub enum Claim {
 }
 
 impl PairMemory {
-    /// An empty memory that keeps `capacity` settled pairs.
+    /// An empty memory that keeps the last `remembered` settled pairs, and up to half as many more.
     #[must_use]
-    pub fn new(capacity: usize) -> Arc<Self> {
+    pub fn new(remembered: usize) -> Arc<Self> {
         let hashers = [RandomState::new(), RandomState::new()];
-        Arc::new(Self { hashers, capacity, state: Mutex::default() })
+        let settled = Generations::of(remembered);
+        let state = State { needed: Table::default(), joined: Table::default(), settled };
+        Arc::new(Self { hashers, state: Mutex::new(state) })
     }
 
     /// Claims the pair for a call, or tells what is known of it.
@@ -107,37 +141,29 @@ impl PairMemory {
     pub fn claim(self: &Arc<Self>, event: &Event, function: &FunctionName) -> Claim {
         let pair = self.pair(event, function);
         let mut state = self.lock();
-        let State { entries, joined, .. } = &mut *state;
-        let known = match entries.entry(pair) {
+        let State { needed, joined, settled } = &mut *state;
+        let pin = || Pin { memory: Arc::clone(self), pair };
+        match needed.entry(pair) {
+            hash_map::Entry::Occupied(known) => match known.into_mut() {
+                Entry::Running => {
+                    let (tell, hear) = oneshot::channel();
+                    joined.entry(pair).or_default().push(tell);
+                    Claim::Running(hear)
+                }
+                Entry::Finished { outcome, pins } => {
+                    *pins += 1;
+                    Claim::Finished(*outcome, pin())
+                }
+            },
             hash_map::Entry::Vacant(free) => {
+                if let Some(outcome) = settled.get(&pair) {
+                    free.insert(Entry::Finished { outcome, pins: 1 });
+                    return Claim::Finished(outcome, pin());
+                }
                 free.insert(Entry::Running);
-                return Claim::Fresh(Claimed { memory: Arc::clone(self), pair, open: true });
-            }
-            hash_map::Entry::Occupied(known) => known.into_mut(),
-        };
-        match known {
-            Entry::Running => {
-                let (tell, hear) = oneshot::channel();
-                joined.entry(pair).or_default().push(tell);
-                Claim::Running(hear)
-            }
-            Entry::Finished { outcome, pins, .. } => {
-                *pins += 1;
-                Claim::Finished(*outcome, Pin { memory: Arc::clone(self), pair })
+                Claim::Fresh(Claimed { memory: Arc::clone(self), pair, open: true })
             }
         }
-    }
-
-    /// How many pairs are remembered, running ones included.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.lock().entries.len()
-    }
-
-    /// Whether nothing is remembered.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn pair(&self, event: &Event, function: &FunctionName) -> Pair {
@@ -157,24 +183,13 @@ impl PairMemory {
 
     fn unpin(&self, pair: Pair) {
         let mut state = self.lock();
-        let Some(Entry::Finished { pins, queued, .. }) = state.entries.get_mut(&pair) else {
-            return;
-        };
+        let State { needed, settled, .. } = &mut *state;
+        let hash_map::Entry::Occupied(mut entry) = needed.entry(pair) else { return };
+        let Entry::Finished { outcome, pins } = entry.get_mut() else { return };
         *pins -= 1;
-        if *pins > 0 {
-            return;
-        }
-        *queued += 1;
-        state.forgettable.push_back(pair);
-        while state.forgettable.len() > self.capacity {
-            let Some(oldest) = state.forgettable.pop_front() else { return };
-            let Some(Entry::Finished { pins, queued, .. }) = state.entries.get_mut(&oldest) else {
-                continue;
-            };
-            *queued -= 1;
-            if *pins == 0 && *queued == 0 {
-                state.entries.remove(&oldest);
-            }
+        if *pins == 0 {
+            settled.put(pair, *outcome);
+            entry.remove();
         }
     }
 }
@@ -192,10 +207,10 @@ impl Claimed {
     /// Remembers how it ended and tells everyone who waits for it.
     pub fn finish(mut self, outcome: Outcome) -> Pin {
         self.open = false;
-        let ended = Entry::Finished { outcome, pins: 1, queued: 0 };
+        let ended = Entry::Finished { outcome, pins: 1 };
         let waiters = {
             let mut state = self.memory.lock();
-            state.entries.insert(self.pair, ended);
+            state.needed.insert(self.pair, ended);
             state.joined.remove(&self.pair)
         };
         for waiter in waiters.into_iter().flatten() {
@@ -213,7 +228,7 @@ impl Drop for Claimed {
         }
         let waiters = {
             let mut state = self.memory.lock();
-            state.entries.remove(&self.pair);
+            state.needed.remove(&self.pair);
             state.joined.remove(&self.pair)
         };
         // Whoever joined hears of it by that, and claims the pair itself.
@@ -309,8 +324,8 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_pair_takes_28_bytes() {
-        assert_eq!(size_of::<(Pair, Entry)>(), 28);
+    fn a_remembered_pair_takes_17_bytes() {
+        assert_eq!(size_of::<(Pair, Outcome)>(), 17);
     }
 
     #[test]
@@ -328,18 +343,40 @@ mod tests {
         let f = FunctionName::new("f");
         let end = |id: &str| fresh(memory.claim(&event(id, 0), &f)).finish(Outcome::Delivered);
         let unsettled = end("kept");
-        for id in ["a", "b", "c"] {
+        for id in ["a", "b", "c", "d"] {
             drop(end(id));
         }
-        assert_eq!(memory.len(), 3, "kept, b and c");
         drop(fresh(memory.claim(&event("a", 0), &f)));
         assert!(matches!(memory.claim(&event("kept", 0), &f), Claim::Finished(..)));
-        // Looked at again, b is young again: d pushes c out.
+        // Looked at again, b is young again: e and g push c and d out.
         let Claim::Finished(_, again) = memory.claim(&event("b", 0), &f) else { panic!("b") };
         drop(again);
-        drop(end("d"));
+        drop(end("e"));
+        drop(end("g"));
         assert!(matches!(memory.claim(&event("b", 0), &f), Claim::Finished(..)));
+        drop(fresh(memory.claim(&event("c", 0), &f)));
         drop(unsettled);
+    }
+
+    #[test]
+    fn as_many_as_asked_for_are_remembered_and_at_most_half_as_many_more() {
+        for remembered in [1, 2, 7, 100] {
+            let memory = PairMemory::new(remembered);
+            let f = FunctionName::new("f");
+            let known = |number: usize| {
+                let pair = memory.pair(&event(&number.to_string(), 0), &f);
+                memory.lock().settled.get(&pair).is_some()
+            };
+            for number in 0..5 * remembered {
+                let claim = memory.claim(&event(&number.to_string(), 0), &f);
+                drop(fresh(claim).finish(Outcome::Delivered));
+                let first = (number + 1).saturating_sub(remembered);
+                assert!((first..=number).all(known), "{remembered} after {number}");
+                let all = (0..=number).filter(|number| known(*number)).count();
+                assert!(all <= 3 * remembered.div_ceil(2), "{all} of {remembered}");
+                assert!(memory.lock().needed.is_empty());
+            }
+        }
     }
 
     #[test]
@@ -349,8 +386,9 @@ mod tests {
         let end = |id: &str| fresh(memory.claim(&event(id, 0), &f)).finish(Outcome::Delivered);
         drop(end("a"));
         let Claim::Finished(_, again) = memory.claim(&event("a", 0), &f) else { panic!("a") };
-        drop(end("b"));
-        drop(end("c"));
+        for id in ["b", "c", "d"] {
+            drop(end(id));
+        }
         assert!(matches!(memory.claim(&event("a", 0), &f), Claim::Finished(..)));
         drop(again);
     }

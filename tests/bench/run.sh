@@ -4,7 +4,7 @@
 #
 #   tests/bench/run.sh [SOURCE...] [--runs N] [--record docs/performance.md]
 #
-# SOURCE is kafka, jetstream, mqtt, sqs or cron; unless told otherwise all of them, one after the other.
+# SOURCE is kafka, jetstream, mqtt, sqs, cron or mapping (the topic map by itself); unless told otherwise all of them, one after the other.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -21,7 +21,7 @@ mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use figures::{Row, table};
 use golden::replace_marked;
@@ -33,9 +33,10 @@ use source::kafka::Kafka;
 use source::mqtt::Mqtt;
 use source::sqs::Sqs;
 
-const USAGE: &str = "usage: bench [kafka|jetstream|mqtt|sqs|cron]... [--runs N] [--record FILE]";
+const USAGE: &str =
+    "usage: bench [kafka|jetstream|mqtt|sqs|cron|mapping]... [--runs N] [--record FILE]";
 const WRONG_USAGE: u8 = 64;
-const SOURCES: [&str; 5] = ["kafka", "jetstream", "mqtt", "sqs", "cron"];
+const SOURCES: [&str; 6] = ["kafka", "jetstream", "mqtt", "sqs", "cron", "mapping"];
 
 /// What is asked for.
 struct Order {
@@ -73,7 +74,8 @@ async fn serve(order: &Order) {
             "jetstream" => measured::<JetStream>(runs).await,
             "mqtt" => measured::<Mqtt>(runs).await,
             "sqs" => measured::<Sqs>(runs).await,
-            _ => cron().await,
+            "cron" => cron().await,
+            _ => mapping(),
         };
         println!("{}", outcome.text);
         if let Some(document) = &order.record {
@@ -115,6 +117,21 @@ async fn cron() -> Outcome {
     program("cron-connector").await;
     let rows = idle::cron().await;
     let text = table(&["cron", "", ""], rows.iter().map(ToString::to_string));
+    Outcome { text, plots: None }
+}
+
+/// The topic map by itself, which no broker or gateway is needed for.
+fn mapping() -> Outcome {
+    let done = Command::new(std::env::var_os("CARGO").expect("cargo runs this"))
+        .args(["bench", "--locked", "--quiet", "-p", "connector-core", "--features", "testing"])
+        .args(["--bench", "mapping"])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo can be run");
+    assert!(done.status.success(), "the mapping cannot be measured: {}", done.status);
+    let lines = String::from_utf8(done.stdout).expect("a table is text");
+    let text =
+        table(&["mapping", "median of 11", "lowest to highest"], lines.lines().map(str::to_owned));
     Outcome { text, plots: None }
 }
 
