@@ -24,6 +24,7 @@ use tracing::info;
 
 use crate::binding::Terms;
 use crate::config::{JetStreamConfig, NatsConfig};
+use crate::confirmed::Teller;
 use crate::connect::{Link, PATIENCE, round_trip};
 use crate::lane::{Ended, Owner, Served};
 use crate::meters::Meters;
@@ -68,18 +69,27 @@ struct Open {
 }
 
 impl Consumers {
-    pub(crate) fn new(config: Arc<NatsConfig>, intake: Intake, link: Link) -> Self {
+    /// Serves nothing yet.
+    ///
+    /// # Errors
+    /// The connection was closed.
+    pub(crate) async fn new(
+        config: Arc<NatsConfig>,
+        intake: Intake,
+        link: Link,
+    ) -> Result<Self, SourceError> {
         let jetstream = config.jetstream.clone().expect("JetStream was asked for");
         let mut context = jetstream::new(link.client.clone());
         context.set_timeout(PATIENCE);
         let settler = Settler {
             client: link.client.clone(),
+            teller: Teller::new(&link.client).await?,
             watched: link.watched.clone(),
             refusals: link.refusals.clone(),
             conditions: intake.conditions().clone(),
             meters: Meters::of(intake.metrics()),
         };
-        Self {
+        Ok(Self {
             config,
             jetstream,
             intake,
@@ -92,7 +102,7 @@ impl Consumers {
             bound: BTreeSet::new(),
             shown: BTreeMap::new(),
             tasks: JoinSet::new(),
-        }
+        })
     }
 
     /// Serves what there is to serve, until draining begins.

@@ -15,6 +15,7 @@ use connector_core::topics::Pattern;
 
 mod binding;
 mod config;
+mod confirmed;
 mod connect;
 mod core_nats;
 mod dead_letter;
@@ -80,7 +81,7 @@ impl Source for Nats {
             if config.is_jetstream() { intake.config().lane_window.max(256) } else { 65_536 };
         let link = connect::connect(&config, Some(intake.clone()), buffered).await?;
         Ok(Self(if config.is_jetstream() {
-            Kind::JetStream(Box::new(jetstream::Consumers::new(config, intake, link)))
+            Kind::JetStream(Box::new(jetstream::Consumers::new(config, intake, link).await?))
         } else {
             Kind::Core(Box::new(core_nats::Subscriptions::new(config, intake, link)))
         }))

@@ -7,18 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, Request, RequestErrorKind, Subject};
+use async_nats::{Client, Subject};
 use bytes::Bytes;
 use connector_core::conditions::{Conditions, Subject as Condition};
 use connector_core::fail_point::{self, Step};
 use connector_core::{Settled, Verdict};
 
+use crate::confirmed::{CONFIRMED, Teller, Unconfirmed};
 use crate::connect::Watched;
 use crate::meters::Meters;
 use crate::refusals::Refusals;
-
-/// How long one confirmation is waited for.
-const CONFIRMED: Duration = Duration::from_secs(3);
 
 /// How often a settlement is sent that nobody is there to take: a new leader may be on its way.
 const UNHEARD: u32 = 3;
@@ -35,6 +33,7 @@ pub(crate) const ACK: Bytes = Bytes::from_static(b"+ACK");
 #[derive(Clone)]
 pub(crate) struct Settler {
     pub(crate) client: Client,
+    pub(crate) teller: Teller,
     pub(crate) watched: Watched,
     pub(crate) refusals: Refusals,
     pub(crate) conditions: Conditions,
@@ -66,12 +65,11 @@ impl Settler {
         let mut unheard = 0;
         loop {
             self.watched.up().await;
-            let request = Request::new().payload(body.clone()).timeout(Some(CONFIRMED));
-            let asked = self.client.send_request(place.clone(), request);
-            let asked = fail_point::sent(Step::Acknowledged, 1, asked);
-            match self.refusals.unless(|subject| subject == place.as_str(), asked).await {
-                Ok(Ok(_)) => return self.taken(),
-                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+            let told = self.teller.tell(place.clone(), body.clone());
+            let told = fail_point::sent(Step::Acknowledged, 1, told);
+            match self.refusals.unless(|subject| subject == place.as_str(), told).await {
+                Ok(Ok(())) => return self.taken(),
+                Ok(Err(Unconfirmed::NoResponders)) => {
                     unheard += 1;
                     if unheard == UNHEARD {
                         tracing::debug!(%place, "the consumer is gone, nothing is left to settle");
@@ -79,7 +77,7 @@ impl Settler {
                     }
                     tokio::time::sleep(CONFIRMED / 3).await;
                 }
-                Ok(Err(_)) => {}
+                Ok(Err(Unconfirmed::Unheard)) => {}
                 Err(refused) => {
                     self.conditions.unwell(&ACKNOWLEDGEMENTS, &refused, true);
                     tokio::time::sleep(CONFIRMED).await;
