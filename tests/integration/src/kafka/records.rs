@@ -1,16 +1,22 @@
 //! Records: written, in transactions too, and read back by a client that is not the connector's.
 
+use std::time::{Duration, Instant};
+
 use futures_util::future::try_join_all;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::sleep;
 
 use super::Broker;
 use super::clients::ANSWER;
 use crate::unique;
+
+/// How long after an attempt to write the next one begins.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A record as a test writes or reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -235,14 +241,29 @@ async fn send(
     topic: &str,
     record: &Record,
 ) -> Result<(i32, i64), KafkaError> {
-    let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-        headers.insert(Header { key, value: value.as_deref() })
-    });
-    let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
-    message.key = record.key.as_deref();
-    message.payload = record.payload.as_deref();
-    message.partition = record.partition;
-    message.timestamp = record.timestamp;
-    let stored = producer.send(message, ANSWER).await;
-    stored.map(|delivery| (delivery.partition, delivery.offset)).map_err(|(error, _)| error)
+    let message = || {
+        let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header { key, value: value.as_deref() })
+        });
+        let mut message = FutureRecord::<[u8], [u8]>::to(topic).headers(headers);
+        message.key = record.key.as_deref();
+        message.payload = record.payload.as_deref();
+        message.partition = record.partition;
+        message.timestamp = record.timestamp;
+        message
+    };
+    let began = Instant::now();
+    loop {
+        let stored = producer.send(message(), ANSWER).await;
+        let error = match stored {
+            Ok(delivery) => return Ok((delivery.partition, delivery.offset)),
+            Err((error, _)) => error,
+        };
+        // A broker that has just come back may not know the topic yet. Nothing was sent to it then.
+        let unsent = error.rdkafka_error_code() == Some(RDKafkaErrorCode::UnknownPartition);
+        if !unsent || began.elapsed() > ANSWER {
+            return Err(error);
+        }
+        sleep(AGAIN).await;
+    }
 }
