@@ -222,7 +222,7 @@ impl Cluster {
                 && (joining || log.fetched.is_some())
                 && matches!(commit, Commit::Takes | Commit::TakesSilently);
             let refusal = (!takes).then_some(RDKafkaErrorCode::IllegalGeneration);
-            answer.push((partition, standing.offset, refusal));
+            answer.push((partition, standing.clone(), refusal));
             if takes {
                 log.commit(&self.world, standing);
             }
@@ -232,6 +232,11 @@ impl Cluster {
             // The session that asked may be over.
             tell.send(answer).ok();
         }
+    }
+
+    /// What is committed for the first partition.
+    pub(super) fn committed(&self) -> Option<Standing> {
+        self.lock().logs[0].committed.clone()
     }
 
     /// Whether everything is committed.
