@@ -11,6 +11,7 @@
 mod arrivals;
 mod book;
 mod gauges;
+mod outcome;
 mod process;
 
 use std::any::Any;
@@ -30,41 +31,8 @@ use arrivals::Arrivals;
 pub(crate) use arrivals::Arrived;
 pub use book::Book;
 pub use gauges::Gauges;
+pub use outcome::{Called, Came};
 use process::Process;
-
-/// What one delivery came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
-    /// Answered well by every function.
-    Delivered,
-    /// At least one function's letter was stored.
-    DeadLettered,
-    /// At least one function's event was dropped by policy.
-    Dropped,
-    /// No function was mapped, and policy did not hold it.
-    Unmatched,
-    /// Every function had its outcome from an earlier delivery.
-    Repeated,
-    /// Given back to the broker.
-    Released,
-}
-
-/// What one call came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Called {
-    /// Answered well.
-    Well,
-    /// Failed in a way that is tried again.
-    Retry,
-    /// Refused for good: no attempt would change it.
-    Refused,
-    /// Set up wrongly; the topic is held.
-    Misconfigured,
-    /// Failed because the platform was down, or never written: not counted as an attempt.
-    Uncounted,
-    /// Cut at the drain deadline.
-    Cut,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -149,47 +117,6 @@ const SECONDS: [f64; 16] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     120.0,
 ];
-
-impl Came {
-    const ALL: [Self; 6] = [
-        Self::Delivered,
-        Self::DeadLettered,
-        Self::Dropped,
-        Self::Unmatched,
-        Self::Repeated,
-        Self::Released,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::DeadLettered => "dead_lettered",
-            Self::Dropped => "dropped",
-            Self::Unmatched => "unmatched",
-            Self::Repeated => "repeated",
-            Self::Released => "released",
-        }
-    }
-}
-
-impl Called {
-    /// Everything a call can come to.
-    pub const ALL: [Self; 6] =
-        [Self::Well, Self::Retry, Self::Refused, Self::Misconfigured, Self::Uncounted, Self::Cut];
-
-    /// Its name as a label.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Well => "well",
-            Self::Retry => "retry",
-            Self::Refused => "refused",
-            Self::Misconfigured => "misconfigured",
-            Self::Uncounted => "uncounted",
-            Self::Cut => "cut",
-        }
-    }
-}
 
 impl Metrics {
     /// Enters everything. `kind` and `version` go into `tributary_build_info`.

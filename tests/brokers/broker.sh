@@ -68,6 +68,7 @@ broker_main() {
   dir=$home/brokers/$name
   log=$dir/broker.log
   started=no
+  lowest=$((default_port + 100)) # of the ports for private brokers
   mkdir -p "$home/brokers"
   [ -n "$port" ] || port=$(known_port)
 
@@ -106,14 +107,25 @@ up() {
   if alive; then
     kill -CONT "$pid"
     [ "$port" = "$(cat "$dir/port")" ] || die "broker '$name' runs at port $(cat "$dir/port"), not $port; run: ${0##*/} down --name $name"
-  else
-    if [ "$name" = shared ] && broker_answers; then
-      say "using what answers at port $port; it is not this checkout's and may be set up differently"
-      return
-    fi
+    wait_until_served
+    return
+  fi
+  if [ "$name" = shared ] && broker_answers; then
+    say "using what answers at port $port; it is not this checkout's and may be set up differently"
+    return
+  fi
+  local given=$port beaten
+  while :; do
     locked "$home/ports.lock" claim_port
     start
-  fi
+    wait_until_listening
+    [ "$beaten" = yes ] || break
+    [ -z "$given" ] || { down; die_of_taken "$(first_taken "$port" || echo "$port")"; }
+    say "another process came to port $port first; taking another one"
+    lowest=$((port + port_step))
+    wipe # nothing is in it yet
+    port=''
+  done
   wait_until_served
 }
 
@@ -137,28 +149,69 @@ start() {
   started=yes
 }
 
-wait_until_served() {
+# Sets `beaten` to whether somebody else has come to a port of the broker between our look at it and its start: another
+# checkout knows nothing of our lock, and what listens there may well answer like ours.
+wait_until_listening() {
   local deadline=$((SECONDS + start_timeout))
-  until broker_answers; do
-    if ! alive; then
-      tail -n 20 "$log" >&2
-      die "broker '$name' ended while starting; its log is $log; if its data is damaged run: ${0##*/} wipe --name $name"
+  beaten=no
+  until listens; do
+    if alive; then
+      # Looked once more: it may be ours that has just begun to listen.
+      [ -z "$(sockets_at "$port")" ] || listens || beaten=yes
+    else
+      wait # until nothing is left of it that could hold a port
+      ! first_taken "$port" >/dev/null || beaten=yes
     fi
-    [ "$SECONDS" -lt "$deadline" ] ||
-      die "broker '$name' (pid $pid) does not serve port $port after $start_timeout s; read $log, then run: ${0##*/} down --name $name"
+    [ "$beaten" = no ] || return 0
+    still_starting
     sleep 0.1
   done
 }
 
+wait_until_served() {
+  local deadline=$((SECONDS + start_timeout))
+  until broker_answers; do
+    still_starting
+    sleep 0.1
+  done
+}
+
+still_starting() {
+  if ! alive; then
+    tail -n 20 "$log" >&2
+    die "broker '$name' ended while starting; its log is $log; if its data is damaged run: ${0##*/} wipe --name $name"
+  fi
+  [ "$SECONDS" -lt "$deadline" ] ||
+    die "broker '$name' (pid $pid) does not serve port $port after $start_timeout s; read $log, then run: ${0##*/} down --name $name"
+}
+
+# Whether the broker itself listens at its port.
+listens() {
+  local sockets descriptors
+  sockets=$(sockets_at "$port")
+  # Some are closed while they are looked at.
+  descriptors=$(readlink "/proc/$pid/fd/"* 2>/dev/null) || true
+  [ -n "$sockets" ] && grep -qxF "$sockets" <<< "$descriptors"
+}
+
+# The sockets that listen at this port, as the descriptors of their processes are named.
+sockets_at() {
+  local hexadecimal
+  printf -v hexadecimal ':%04X' "$1"
+  awk -v port="$hexadecimal" '$4 == "0A" && substr($2, length($2) - 4) == port { print "socket:[" $10 "]" }' \
+    /proc/net/tcp /proc/net/tcp6 2>/dev/null || true
+}
+
 down() {
   if alive; then
-    kill -TERM "$pid"
-    kill -CONT "$pid" # a stopped process sees its SIGTERM only once it goes on
+    # It may end by itself in this very moment. A stopped process sees its SIGTERM only once it goes on.
+    kill -TERM "$pid" 2>/dev/null || true
+    kill -CONT "$pid" 2>/dev/null || true
     local deadline=$((SECONDS + 30))
     while alive; do
       if [ "$SECONDS" -ge "$deadline" ]; then
         say "broker '$name' (pid $pid) did not end within 30 s; killing it"
-        kill -KILL "$pid"
+        kill -KILL "$pid" 2>/dev/null || true
         deadline=$((SECONDS + 30))
       fi
       sleep 0.1
@@ -210,24 +263,27 @@ known_port() {
 
 # Under one lock for all brokers of this kind: of two that start together each gets ports of its own.
 claim_port() {
-  local candidate=$((default_port + 100))
   if [ -z "$port" ]; then
+    local candidate=$lowest
     until free "$candidate"; do
       candidate=$((candidate + port_step))
-      [ "$candidate" -lt $((default_port + 1000)) ] || die "no free port between $((default_port + 100)) and $candidate"
+      [ "$candidate" -lt $((default_port + 1000)) ] || die "no free port between $lowest and $candidate"
     done
     port=$candidate
   else
     # Of a broker that was killed a moment ago, threads may still hold the port when its process looks gone.
     local deadline=$((SECONDS + 5)) taken
     while taken=$(first_taken "$port"); do
-      [ "$SECONDS" -lt "$deadline" ] ||
-        die "port $taken is taken by another process (broker '$name' needs $port to $((port + port_step - 1))); end that process, or choose a port by --port or ${kind^^}_PORT"
+      [ "$SECONDS" -lt "$deadline" ] || die_of_taken "$taken"
       sleep 0.1
     done
   fi
   mkdir -p "$dir"
   echo "$port" > "$dir/port"
+}
+
+die_of_taken() {
+  die "port $1 is taken by another process (broker '$name' needs $port to $((port + port_step - 1))); end that process, or choose a port by --port or ${kind^^}_PORT"
 }
 
 # Free: nobody listens there, and no other broker of ours will come back to it.

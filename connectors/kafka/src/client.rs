@@ -17,7 +17,9 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use tokio::sync::{Notify, mpsc};
 
+use crate::commit::Standing;
 use crate::meters::Meters;
+use crate::raw;
 
 /// The consumer, with our ear at its callbacks.
 pub(crate) type Consumer = StreamConsumer<Listener>;
@@ -40,8 +42,8 @@ pub(crate) enum Rebalance {
     Lost(Vec<Partition>),
 }
 
-/// What became of one commit, by partition: the offset it had, and the refusal if any.
-pub(crate) type Committed = Vec<(Partition, i64, Option<RDKafkaErrorCode>)>;
+/// What became of one commit, by partition: what it said, and the refusal if any.
+pub(crate) type Committed = Vec<(Partition, Standing, Option<RDKafkaErrorCode>)>;
 
 /// The consumer's callbacks.
 pub(crate) struct Listener {
@@ -190,12 +192,15 @@ impl ConsumerContext for Listener {
         let committed = offsets
             .elements()
             .iter()
-            .filter_map(|element| {
+            .zip(raw::metadata(offsets))
+            .filter_map(|(element, metadata)| {
                 let refused = element.error().err().and_then(|e| e.rdkafka_error_code());
-                let offset = element.offset().to_raw()?;
                 let partition =
                     Partition { topic: element.topic().into(), number: element.partition() };
-                Some((partition, offset, refused.or(all)))
+                // Written by us, so it is text.
+                let metadata = String::from_utf8(metadata).ok()?;
+                let standing = Standing { offset: element.offset().to_raw()?, metadata };
+                Some((partition, standing, refused.or(all)))
             })
             .collect();
         // Nobody listens while the consumer is being closed.

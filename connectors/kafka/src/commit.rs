@@ -250,10 +250,12 @@ impl<B: Broker> Committer<B> {
     /// Takes the broker's answer to a commit.
     fn answered(&mut self, answer: &Committed) {
         let Some((sent, _)) = &self.running else { return };
-        // An answer to a commit that was given up, or to one that was not ours.
+        // An answer to a commit that was given up, or to one that was not ours. By the metadata
+        // too: behind a head that takes long the offset stays, and only what is finished beyond it
+        // tells one commit from the next.
         let ours = sent.len() == answer.len()
-            && answer.iter().all(|(partition, offset, _)| {
-                sent.iter().any(|(p, _, standing)| p == partition && standing.offset == *offset)
+            && sent.iter().all(|(partition, _, standing)| {
+                answer.iter().any(|(p, told, _)| p == partition && told == standing)
             });
         if !ours {
             return;

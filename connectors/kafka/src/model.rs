@@ -4,6 +4,7 @@
 //! What the model is and how a failure is repeated stands in the crate `model`.
 
 mod cluster;
+mod late;
 mod member;
 mod play;
 mod shape;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use crate::choices::Choices;
-use crate::world::Violation;
+use crate::rule::Violation;
 
 /// What a run of a world tells: its history if it was asked for, and what it broke.
 #[derive(Debug)]

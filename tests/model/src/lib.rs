@@ -16,9 +16,11 @@
 mod choices;
 mod explore;
 mod life;
+mod rule;
 mod world;
 
 pub use choices::Choices;
 pub use explore::{Told, exhaust, wander};
 pub use life::{Life, settle};
-pub use world::{Answers, Outcome, Rule, Violation, World};
+pub use rule::{Rule, Violation};
+pub use world::{Answers, Outcome, World};

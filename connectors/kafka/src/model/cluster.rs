@@ -2,24 +2,22 @@
 //!
 //! It judges each commit when it is sent, and tells the world which records may be called now.
 
-use std::collections::HashMap;
+mod client;
+mod log;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use connector_core::source::SourceError;
 use model::{Rule, World};
-use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Queue, Received};
+pub(super) use self::client::Client;
+use self::log::{Log, Logged};
 use crate::client::{Committed, Partition};
 use crate::commit::Standing;
-use crate::config::{InitialOffset, Ordering};
-use crate::meters::Meters;
-use crate::positions::Positions;
-use crate::progress::{Beyond, MARK, Place};
-use crate::record::Record;
+use crate::config::Ordering;
+use crate::progress::MARK;
 
 /// The broker. It outlives every process.
 pub(super) struct Cluster {
@@ -45,34 +43,6 @@ struct Waiting {
     tell: mpsc::UnboundedSender<Committed>,
 }
 
-struct Log {
-    partition: Partition,
-    records: Vec<Logged>,
-    /// What the next record will have at least.
-    end: i64,
-    /// Grows when the topic is made anew.
-    incarnation: i64,
-    /// Grows when the member loses the partition.
-    generation: u32,
-    /// The generation that this process began with.
-    first_generation: u32,
-    committed: Option<Standing>,
-    /// Where the assigned member reads on; `None`: nobody has it.
-    fetched: Option<i64>,
-    /// When the member lost it.
-    left: Option<Instant>,
-    /// The end that the member was told.
-    told_end: i64,
-    /// How many queues there are.
-    queues: usize,
-}
-
-struct Logged {
-    offset: i64,
-    event: usize,
-    key: u8,
-}
-
 /// What the broker does with a commit.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Commit {
@@ -87,19 +57,8 @@ pub(super) enum Commit {
 impl Cluster {
     pub(super) fn new(world: World, partitions: i32, ordering: Ordering) -> Arc<Self> {
         let topic: Arc<str> = "t".into();
-        let logs = (0..partitions).map(|number| Log {
-            partition: Partition { topic: Arc::clone(&topic), number },
-            records: Vec::new(),
-            end: 0,
-            incarnation: 0,
-            generation: 0,
-            first_generation: 0,
-            committed: None,
-            fetched: None,
-            left: None,
-            told_end: -1,
-            queues: 0,
-        });
+        let logs =
+            (0..partitions).map(|number| Log::new(Partition { topic: Arc::clone(&topic), number }));
         let state = State { logs: logs.collect(), commits: Vec::new(), joining: false, ordering };
         Arc::new(Self { world, state: Mutex::new(state), news: Notify::new() })
     }
@@ -222,7 +181,7 @@ impl Cluster {
                 && (joining || log.fetched.is_some())
                 && matches!(commit, Commit::Takes | Commit::TakesSilently);
             let refusal = (!takes).then_some(RDKafkaErrorCode::IllegalGeneration);
-            answer.push((partition, standing.offset, refusal));
+            answer.push((partition, standing.clone(), refusal));
             if takes {
                 log.commit(&self.world, standing);
             }
@@ -232,6 +191,11 @@ impl Cluster {
             // The session that asked may be over.
             tell.send(answer).ok();
         }
+    }
+
+    /// What is committed for the first partition.
+    pub(super) fn committed(&self) -> Option<Standing> {
+        self.lock().logs[0].committed.clone()
     }
 
     /// Whether everything is committed.
@@ -298,211 +262,6 @@ impl Cluster {
 impl State {
     fn log(&mut self, partition: &Partition) -> &mut Log {
         &mut self.logs[usize::try_from(partition.number).expect("numbered from zero")]
-    }
-}
-
-impl Log {
-    fn append(&mut self, world: &World, key: u8, ordering: Ordering) {
-        let number = self.partition.number;
-        let again = if self.incarnation == 0 { "" } else { " of the new topic" };
-        let name = format!("{number}@{}{again}", self.end);
-        let order = match ordering {
-            Ordering::Partition => Some((number.cast_unsigned(), 0)),
-            Ordering::Key => Some((number.cast_unsigned(), key)),
-            Ordering::None => None,
-        };
-        let event = world.event(name, order);
-        self.records.push(Logged { offset: self.end, event, key });
-        self.end += 1;
-    }
-
-    fn place(&self, offset: i64) -> Place {
-        let before = self.records.iter().rev().find(|record| record.offset < offset);
-        let previous = before.map_or(-1, |record| record.offset);
-        Place { offset, previous, timestamp: self.timestamp(offset), epoch: 0 }
-    }
-
-    fn timestamp(&self, offset: i64) -> i64 {
-        1_000_000 * self.incarnation + offset
-    }
-
-    /// Whether a commit says that the record at `offset`, which is beyond it, is finished.
-    fn lists(&self, standing: &Standing, offset: i64) -> bool {
-        let beyond = Beyond::decode(standing.metadata.as_bytes(), standing.offset);
-        beyond.is_some_and(|beyond| {
-            beyond.is_headed_by(&self.place(standing.offset)) && beyond.lists(&self.place(offset))
-        })
-    }
-
-    fn commit(&mut self, world: &World, standing: Standing) {
-        let before = self.committed.as_ref().map_or(0, |committed| committed.offset);
-        if standing.offset < before {
-            world.breaks(Rule::Backwards, format!("from {before} to {}", standing.offset));
-        }
-        self.committed = Some(standing);
-    }
-
-    /// The member reads on from here.
-    fn joins(&mut self, world: &World, start: &Standing) {
-        self.fetched = Some(start.offset);
-        self.told_end = -1;
-        for record in &self.records {
-            let is_done = record.offset < start.offset || self.lists(start, record.offset);
-            world.forbid(record.event, is_done.then_some(Rule::CommittedAgain));
-        }
-    }
-
-    fn leaves(&mut self, world: &World) {
-        self.fetched = None;
-        self.left = Some(Instant::now());
-        self.generation += 1;
-        self.forbid(world, Some(Rule::Over));
-    }
-
-    fn forbid(&self, world: &World, rule: Option<Rule>) {
-        for record in &self.records {
-            world.forbid(record.event, rule);
-        }
-    }
-
-    /// The next thing for whoever reads.
-    fn fetch(&mut self) -> Option<Received> {
-        let from = self.fetched?;
-        if let Some(record) = self.records.iter().find(|record| record.offset >= from) {
-            self.fetched = Some(record.offset + 1);
-            let value = record.event.to_string();
-            return Some(Received::Record(Record::of(
-                record.offset,
-                self.timestamp(record.offset),
-                &[record.key],
-                value.as_bytes(),
-            )));
-        }
-        if self.told_end >= self.end {
-            return None;
-        }
-        self.told_end = self.end;
-        self.fetched = Some(self.end);
-        Some(Received::End(Some(self.end)))
-    }
-}
-
-/// The client of one session.
-pub(super) struct Client {
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) tell_commit: mpsc::UnboundedSender<Committed>,
-}
-
-impl Broker for Client {
-    type Queue = Records;
-
-    fn member(&self) -> String {
-        "m".to_owned()
-    }
-
-    fn queue(self: &Arc<Self>, partition: &Partition) -> Option<Records> {
-        let cluster = Arc::clone(&self.cluster);
-        let mut state = cluster.lock();
-        let log = state.log(partition);
-        log.queues += 1;
-        if log.queues > 1 {
-            let why = format!("{} has a second queue, which steals records", partition.number);
-            cluster.world.breaks(Rule::Over, why);
-        }
-        drop(state);
-        Some(Records { cluster, partition: partition.clone() })
-    }
-
-    async fn positions(
-        self: &Arc<Self>,
-        partitions: &[Partition],
-        _: InitialOffset,
-        _: &Arc<Meters>,
-    ) -> Result<Positions, SourceError> {
-        let state = self.cluster.lock();
-        let mut positions = Positions { starts: HashMap::new(), fresh: Vec::new() };
-        for log in &state.logs {
-            let start = log.committed.clone().unwrap_or_else(|| {
-                let begins = Standing { offset: 0, metadata: MARK.to_owned() };
-                positions.fresh.push((log.partition.clone(), begins.clone()));
-                begins
-            });
-            if partitions.contains(&log.partition) {
-                positions.starts.insert(log.partition.clone(), start);
-            }
-        }
-        Ok(positions)
-    }
-
-    fn assign(&self, starts: &HashMap<Partition, Standing>) -> Result<(), KafkaError> {
-        let mut state = self.cluster.lock();
-        state.joining = false;
-        for (partition, start) in starts {
-            state.log(partition).joins(&self.cluster.world, start);
-        }
-        drop(state);
-        self.cluster.news.notify_waiters();
-        Ok(())
-    }
-
-    fn unassign(&self, partitions: &[Partition]) -> Result<(), KafkaError> {
-        let mut state = self.cluster.lock();
-        for partition in partitions {
-            state.log(partition).leaves(&self.cluster.world);
-        }
-        Ok(())
-    }
-
-    fn is_cooperative(&self) -> bool {
-        true
-    }
-
-    fn pause(&self, _: &Partition) -> Result<(), KafkaError> {
-        Ok(())
-    }
-
-    fn resume(&self, _: &Partition) -> Result<(), KafkaError> {
-        Ok(())
-    }
-
-    fn commit<'a>(
-        &self,
-        standings: impl Iterator<Item = (&'a Partition, &'a Standing)>,
-    ) -> Result<(), KafkaError> {
-        let mut sent: Vec<_> = standings.map(|(p, s)| (p.clone(), s.clone())).collect();
-        sent.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut state = self.cluster.lock();
-        self.cluster.world.note(|| format!("    commits {}", show(&sent)));
-        self.cluster.judge(&mut state, &sent);
-        let generations = sent.iter().map(|(p, _)| state.log(p).generation).collect();
-        state.commits.push(Waiting { sent, generations, tell: self.tell_commit.clone() });
-        Ok(())
-    }
-}
-
-/// The queue of one partition.
-pub(super) struct Records {
-    cluster: Arc<Cluster>,
-    partition: Partition,
-}
-
-impl Queue for Records {
-    async fn next(&self) -> Result<Received, KafkaError> {
-        loop {
-            let news = self.cluster.news.notified();
-            if let Some(received) = self.cluster.lock().log(&self.partition).fetch() {
-                return Ok(received);
-            }
-            news.await;
-        }
-    }
-}
-
-impl Drop for Records {
-    fn drop(&mut self) {
-        let mut state = self.cluster.lock();
-        let log = state.log(&self.partition);
-        log.queues = log.queues.saturating_sub(1);
     }
 }
 

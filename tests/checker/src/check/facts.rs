@@ -1,6 +1,7 @@
 //! The evidence, joined: which calls and letters belong to which pair of event and function.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use crate::evidence::Evidence;
 use crate::ledger::Call;
@@ -138,6 +139,14 @@ impl<'a> Facts<'a> {
     fn ns_at(&self, place: u64) -> u64 {
         let until = self.times.partition_point(|(at, _)| *at <= place);
         until.checked_sub(1).map_or(0, |last| self.times[last].1)
+    }
+
+    /// The longest time for which nothing was written between two places of the ledger.
+    pub(super) fn stood_still(&self, from: u64, until: u64) -> Duration {
+        let place = |at: u64| self.times.partition_point(|(place, _)| *place < at);
+        let between = self.times.get(place(from)..=place(until)).unwrap_or_default();
+        let gaps = between.windows(2).map(|pair| pair[1].1.saturating_sub(pair[0].1));
+        Duration::from_nanos(gaps.max().unwrap_or(0))
     }
 
     /// What a fault may make a connector call again.

@@ -1,5 +1,7 @@
 //! What is called again after a good answer, and whether a fault explains it.
 
+use std::time::Duration;
+
 use super::facts::{Exposed, Facts};
 use super::judgement::Rule;
 use super::what;
@@ -24,14 +26,7 @@ pub(super) fn repetitions(facts: &Facts<'_>, exposed: &[Exposed<'_>]) -> (Rule, 
                     let copy = by.is_none() && copies > 0;
                     copies -= usize::from(copy);
                     rule.look((by.is_none() && !copy).then(|| {
-                        format!(
-                            "{} was answered well at {} by process {}, and called again at {} by process {}",
-                            facts.name(event, function),
-                            first.end.map_or(0, |end| end.at.place),
-                            first.process,
-                            call.start.place,
-                            call.process
-                        )
+                        format!("{} {}", facts.name(event, function), again(facts, first, call))
                     }));
                 } else {
                     rule.look(None);
@@ -43,6 +38,30 @@ pub(super) fn repetitions(facts: &Facts<'_>, exposed: &[Exposed<'_>]) -> (Rule, 
         }
     }
     (rule, repeated)
+}
+
+/// How a call was repeated, with what tells an answer that was lost from one that was forgotten: how long the call took,
+/// and after what, how long after it, and whether anything happened meanwhile.
+fn again(facts: &Facts<'_>, first: &Call, call: &Call) -> String {
+    let answered = first.end.map_or(first.start, |end| end.at);
+    let span = |from: u64, until: u64| Duration::from_nanos(until.saturating_sub(from));
+    let mut faults = facts.evidence.faults.iter().map(|(fault, _)| fault);
+    let one = faults.clone().rev().find(|fault| fault.before < answered.place).map(what);
+    let next = faults.find(|fault| fault.before >= answered.place).map(what);
+    let name = |fault: Option<String>| fault.unwrap_or_else(|| "none".to_owned());
+    format!(
+        "was answered well at {} by process {}, after {:.1?}, between the faults \"{}\" and \"{}\", and called again at {} by process {}, \
+         {:.1?} later, in which the ledger stood still for up to {:.1?}",
+        answered.place,
+        first.process,
+        span(first.start.ns, answered.ns),
+        name(one),
+        name(next),
+        call.start.place,
+        call.process,
+        span(answered.ns, call.start.ns),
+        facts.stood_still(answered.place, call.start.place),
+    )
 }
 
 /// No fault is followed by more repetitions than the promise allows it. Where what it explains is told by time, each

@@ -1,6 +1,7 @@
 //! Whole connectors, on real brokers.
 
 mod binary;
+mod brokers;
 mod completions;
 mod compose;
 mod cron;

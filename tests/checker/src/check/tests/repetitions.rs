@@ -14,6 +14,29 @@ fn a_repetition_needs_a_fault() {
 }
 
 #[test]
+fn an_unexplained_repetition_is_told_with_what_may_explain_it() {
+    let mut story = Story::told();
+    story.fault(FaultKind::Strain, None).how = Some("cold start".to_owned());
+    let slow = story.start("p", "f", 3);
+    story.wait_ms(2_499);
+    story.end(slow, 200);
+    story.wait_ms(1_699);
+    story.call("p", "g", 2, 200);
+    story.wait_ms(98);
+    story.call("p", "f", 3, 200);
+    let judgement = judge(&story.evidence);
+    let rule = judgement.rules.iter().find(|rule| rule.name == AGAIN).unwrap();
+    let told = rule.named.last().unwrap();
+    for part in [
+        "after 2.5s, between the faults \"cold start\" and \"none\"",
+        "1.8s later",
+        "stood still for up to 1.7s",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
 fn a_kill_explains_what_was_in_flight_or_just_finished() {
     let mut story = Story::told();
     story.wait_ms(900);

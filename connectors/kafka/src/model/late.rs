@@ -1,0 +1,49 @@
+//! The committer alone, and answers that come after it has given them up: more patience than a
+//! play of a few steps has.
+
+use std::sync::Arc;
+
+use connector_core::conditions::Conditions;
+use connector_core::metrics::Metrics;
+use model::World;
+use tokio::sync::mpsc;
+use tokio::time::{Duration, sleep};
+
+use super::cluster::{Client, Cluster, Commit};
+use crate::commit::{self, ANSWER, Last, Standing};
+use crate::config::Ordering;
+use crate::meters::Meters;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+fn beyond(metadata: &str) -> Standing {
+    Standing { offset: 0, metadata: metadata.to_owned() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_confirms_no_commit_of_the_same_offset() {
+    let cluster = Cluster::new(World::new(1, 1, 1, 1), 1, Ordering::None);
+    let (tell_commit, answers) = mpsc::unbounded_channel();
+    let client = Arc::new(Client { cluster: Arc::clone(&cluster), tell_commit });
+    let meters = Meters::of(&Metrics::new("kafka", "0.0.0"));
+    let (commits, _committing) =
+        commit::start(client, Conditions::new(), meters, answers, INTERVAL);
+    let partition = cluster.partitions().remove(0);
+    cluster.gives();
+    commits.begin(partition.clone(), 1, Standing::none(), Arc::default());
+
+    commits.report(partition.clone(), 1, beyond("one"));
+    sleep(ANSWER + INTERVAL / 2).await;
+    assert_eq!(cluster.commits_waiting(), 1);
+    commits.report(partition.clone(), 1, beyond("one, two"));
+    sleep(INTERVAL).await;
+    assert_eq!(cluster.commits_waiting(), 2);
+    // The first was given up; its answer comes while the second is on its way, which gets lost.
+    cluster.answer(Commit::Takes);
+    cluster.answer(Commit::Loses);
+    sleep(ANSWER + INTERVAL).await;
+    cluster.takes_commits();
+
+    assert_eq!(commits.finish(vec![partition]).await, Last::Taken);
+    assert_eq!(cluster.committed(), Some(beyond("one, two")));
+}
