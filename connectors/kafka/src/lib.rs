@@ -73,6 +73,7 @@ impl Source for Kafka {
     }
 
     async fn connect(config: Arc<KafkaConfig>, intake: Intake) -> Result<Self, SourceError> {
+        raw::share_memory();
         session::Session::connect(config, intake).await.map(Self)
     }
 
