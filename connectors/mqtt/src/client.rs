@@ -276,15 +276,19 @@ impl Loop {
     /// # Errors
     /// The connection could not be made, or has ended. Polling again would connect again.
     pub(crate) async fn poll(&mut self) -> Result<Packet, SourceError> {
+        // The library takes a broker for dead that answers its ping late, whatever else it sends meanwhile. One that sends
+        // a large backlog may answer behind all of it, and would begin anew at each connection.
         match self {
-            Self::V4(event_loop) => match event_loop.poll().await {
-                Ok(event) => Ok(packet_4(event)),
-                Err(error) => Err(ended_4(error)),
-            },
-            Self::V5(event_loop) => match event_loop.poll().await {
-                Ok(event) => Ok(packet_5(event)),
-                Err(error) => Err(ended_5(error)),
-            },
+            Self::V4(event_loop) => {
+                let event = event_loop.poll().await.map_err(ended_4)?;
+                event_loop.state.await_pingresp &= !matches!(event, rumqttc::Event::Incoming(_));
+                Ok(packet_4(event))
+            }
+            Self::V5(event_loop) => {
+                let event = event_loop.poll().await.map_err(ended_5)?;
+                event_loop.state.await_pingresp &= !matches!(event, v5::Event::Incoming(_));
+                Ok(packet_5(event))
+            }
         }
     }
 
@@ -477,3 +481,7 @@ fn closed() -> SourceError {
 fn encryption(error: &rumqttc::TlsError) -> String {
     format!("TLS: {}", connector_core::log::Chain(error))
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;
