@@ -226,7 +226,18 @@ async fn call_with_letter(
     to: &FunctionName,
     letter: &Letter,
 ) -> Result<(), String> {
-    let function = dispatcher.functions.named(to);
+    // Limited and shown with the function that is meant, but called by the name as it was written:
+    // the gateway's default namespace may be one that is not listed here.
+    let function = {
+        let map = dispatcher.topics.borrow();
+        let meant = map.full_name(to);
+        let mapping = map.mapping(&meant);
+        mapping.map_or_else(
+            || dispatcher.functions.named(&meant),
+            |mapping| dispatcher.functions.of(mapping),
+        )
+    };
+    let target = dispatcher.functions.sync_target(to);
     let composed = compose(&letter.event, &dispatcher.headers).map_err(|e| e.to_string())?;
     let mut headers = with_attempt(composed, 1);
     for (name, value) in letter.notes() {
@@ -239,8 +250,7 @@ async fn call_with_letter(
     }
     let permit = function.gate.enter(&dispatcher.running).await;
     let began = std::time::Instant::now();
-    let called =
-        dispatcher.invoker.call(&function.sync_target, headers, letter.event.payload.clone()).await;
+    let called = dispatcher.invoker.call(&target, headers, letter.event.payload.clone()).await;
     drop(permit);
     let well = called.as_ref().is_ok_and(|answer| answer.status.is_success());
     let outcome = if well { Called::Well } else { Called::Retry };

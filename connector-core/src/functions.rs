@@ -165,6 +165,12 @@ impl Functions {
         self.get(name, None)
     }
 
+    /// Where the function of this name is called and waited for, whatever is known of it.
+    #[must_use]
+    pub fn sync_target(&self, name: &FunctionName) -> Target {
+        self.target("function", name)
+    }
+
     /// All of them, in no order.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Function>> {
@@ -194,7 +200,7 @@ impl Functions {
         let made = || {
             Arc::new(Function {
                 name: name.clone(),
-                sync_target: self.target("function", name),
+                sync_target: self.sync_target(name),
                 async_target: self.target("async-function", name),
                 gate: Gate::new(limit),
                 metrics: self.metrics.function(name.as_str()),

@@ -273,6 +273,18 @@ impl TopicMap {
         self.by_name.get(function).and_then(|index| self.mappings.get(*index))
     }
 
+    /// The listed function that a name means which somebody wrote: without a namespace the only
+    /// one so called, in whichever it is. Where there are none or several, the name as it is.
+    #[must_use]
+    pub fn full_name(&self, name: &FunctionName) -> FunctionName {
+        let listed = self.mappings.iter().map(|mapping| &mapping.function).chain(&self.unmapped);
+        let mut meant = listed.filter(|function| function.short() == name.as_str());
+        match (meant.next(), meant.next()) {
+            (Some(only), None) => only.clone(),
+            _ => name.clone(),
+        }
+    }
+
     /// All functions that are mapped to anything, sorted by name.
     pub fn mappings(&self) -> impl ExactSizeIterator<Item = &Arc<Mapping>> {
         self.mappings.iter()

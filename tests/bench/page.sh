@@ -12,42 +12,15 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 functions=${1:-100}
 seconds=${2:-60}
-connector=target/release/cron-connector
-gateway=target/release/dev-gateway
-[ -x "$gateway" ] || gateway=target/debug/dev-gateway
-for binary in "$connector" "$gateway"; do
-  [ -x "$binary" ] || { echo "$binary is missing: build it first" >&2; exit 1; }
-done
 stage=$PWD/var/bench/page
-rm -rf "$stage"
-mkdir -p "$stage"
-processes=()
-leave() {
-  local process
-  for process in "${processes[@]}"; do kill -TERM "$process" 2>/dev/null || true; done
-}
-trap leave EXIT
+# shellcheck source=tests/bench/stage.sh
+source tests/bench/stage.sh
 
-# Waits until a file has a line with this text, and gives what follows it.
-said() {
-  until grep -qs "$2" "$1"; do sleep 0.05; done
-  sed -n "s/^.*$2//p" "$1"
-}
+every_ten_seconds() { echo "$(($1 % 10))/10 * * * * *"; }
 
-{
-  echo 'provider: {name: openfaas, gateway: "http://127.0.0.1:8080"}'
-  echo 'functions:'
-  for ((i = 0; i < functions; i++)); do
-    printf '  f%d: {image: none, annotations: {topic: cron-function, schedule: "%d/10 * * * * *"}}\n' "$i" $((i % 10))
-  done
-} >"$stage/stack.yml"
-"$gateway" --listen 127.0.0.1:0 --stack "$stage/stack.yml" --quiet >"$stage/gateway.out" 2>"$stage/gateway.log" &
-processes+=($!)
-address=$(said "$stage/gateway.out" 'listening on ')
-gateway_url=$address admin_port=0 cron_seconds=true print_response=false "$connector" >"$stage/connector.log" &
-connector_pid=$!
-processes+=("$connector_pid")
-page=http://127.0.0.1:$(said "$stage/connector.log" 'admin server listens port=')
+stack "$functions" every_ten_seconds >"$stage/stack.yml"
+serve stack
+page=http://127.0.0.1:$(said "$stage/stack.log" 'admin server listens port=')
 
 # As in connector-core/src/admin/page.html: each second, and two of the three less often.
 look() {
@@ -60,7 +33,6 @@ look() {
   done
 }
 
-ticks() { awk '{ print $14 + $15 }' "/proc/$connector_pid/stat"; }
 memory() { awk '/^VmRSS:/ { all = $2 } /^RssAnon:/ { print all " KiB | " $2 " KiB" }' "/proc/$connector_pid/status"; }
 
 measure() {

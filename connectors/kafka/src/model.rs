@@ -9,7 +9,7 @@ mod member;
 mod play;
 mod shape;
 
-use model::{Choices, exhaust, wander};
+use model::{Choices, deep, exhaust, wander};
 
 use self::play::Play;
 use self::shape::{Shape, Turns};
@@ -36,12 +36,6 @@ fn exhausted(name: &str, shape: Shape) {
 fn wandered(name: &str, runs: usize, shape: Shape) {
     let play = Play::new(shape);
     wander(name, runs, |choices| play.run(choices));
-}
-
-/// How many steps deep everything is tried: more by `make prove-model`.
-fn deep(steps: usize) -> usize {
-    let more = std::env::var("MODEL_DEEPER").ok().and_then(|more| more.parse().ok());
-    steps + more.unwrap_or(0)
 }
 
 #[test]

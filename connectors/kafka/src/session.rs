@@ -2,7 +2,8 @@
 //!
 //! Everything that must happen one after the other happens in one loop: answering the group, and
 //! changing the subscription. Beside it run the task that polls the client (it serves every
-//! callback, so it never stops before the client is closed), the committer, and the lanes.
+//! callback, so it never stops before the client is closed), those that keep the login and look up
+//! the topics' retention, the committer, and the lanes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -32,6 +32,18 @@ pub fn golden(path: &str, expected: &str) {
     panic!("{path} is out of date (run `make bless`), {at}");
 }
 
+/// What stands in a document between `<!-- MARK -->` and `<!-- end MARK -->`, as [`replace_marked`] wrote it, but for the
+/// blank lines around it.
+///
+/// # Panics
+/// When the document has no such marks, or cannot be read.
+#[must_use]
+pub fn marked(document: &Path, mark: &str) -> String {
+    let text = fs::read_to_string(document).expect("the document can be read");
+    let (_, between, _) = parts(&text, mark).unwrap_or_else(|| no_mark(document, mark));
+    between.trim_matches('\n').to_owned()
+}
+
 /// Replaces what stands in a document between `<!-- MARK -->` and `<!-- end MARK -->`, lines of their own that stay
 /// there: what a run measured, in a text about it.
 ///
@@ -39,16 +51,25 @@ pub fn golden(path: &str, expected: &str) {
 /// When the document has no such marks, or cannot be read or written.
 pub fn replace_marked(document: &Path, mark: &str, text: &str) {
     let old = fs::read_to_string(document).expect("the document can be read");
-    let new = marked(&old, mark, text);
-    let new = new.unwrap_or_else(|| panic!("{} has no mark {mark:?}", document.display()));
+    let new = replaced(&old, mark, text).unwrap_or_else(|| no_mark(document, mark));
     fs::write(document, new).expect("the document can be written");
 }
 
-fn marked(old: &str, mark: &str, text: &str) -> Option<String> {
-    let (begin, end) = (format!("<!-- {mark} -->\n"), format!("<!-- end {mark} -->"));
-    let (before, rest) = old.split_once(&begin)?;
-    let (_, after) = rest.split_once(&end)?;
-    Some(format!("{before}{begin}\n{}\n\n{end}{after}", text.trim_end()))
+fn no_mark(document: &Path, mark: &str) -> ! {
+    panic!("{} has no mark {mark:?}", document.display())
+}
+
+fn replaced(old: &str, mark: &str, text: &str) -> Option<String> {
+    let (before, _, after) = parts(old, mark)?;
+    Some(format!("{before}\n{}\n\n{after}", text.trim_end()))
+}
+
+/// A text up to the first mark and with it, what stands between the two, and the text from the second one on.
+fn parts<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a str, &'a str)> {
+    let begin = format!("<!-- {mark} -->\n");
+    let (before, rest) = text.split_at(text.find(&begin)? + begin.len());
+    let (between, after) = rest.split_at(rest.find(&format!("<!-- end {mark} -->"))?);
+    Some((before, between, after))
 }
 
 #[cfg(test)]
@@ -58,9 +79,9 @@ mod tests {
     #[test]
     fn only_what_is_between_the_marks_is_replaced() {
         let old = "a\n<!-- x -->\nold\n<!-- end x -->\nb\n";
-        let new = marked(old, "x", "well\n").expect("the marks are there");
+        let new = replaced(old, "x", "well\n").expect("the marks are there");
         assert_eq!(new, "a\n<!-- x -->\n\nwell\n\n<!-- end x -->\nb\n");
-        assert_eq!(marked(&new, "x", "well").as_deref(), Some(&*new));
-        assert_eq!(marked(old, "y", "well"), None);
+        assert_eq!(replaced(&new, "x", "well").as_deref(), Some(&*new));
+        assert_eq!(replaced(old, "y", "well"), None);
     }
 }

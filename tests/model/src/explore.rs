@@ -65,6 +65,13 @@ pub fn wander(name: &str, runs: usize, run: impl Fn(&mut Choices) -> Told) {
     report(name, "random", runs, steps, began);
 }
 
+/// How many steps deep everything is to be tried: so many, and as many more as `MODEL_DEEPER` says.
+#[must_use]
+pub fn deep(steps: usize) -> usize {
+    let more = setting("MODEL_DEEPER").and_then(|more| usize::try_from(more).ok());
+    steps + more.unwrap_or(0)
+}
+
 /// Fails with the shortest list of choices that breaks what these break.
 fn judge(name: &str, choices: Vec<usize>, run: &impl Fn(&mut Choices) -> Told) {
     let broken = |list: &[usize]| run(&mut Choices::listed(list.to_vec())).broken.map(|v| v.rule);

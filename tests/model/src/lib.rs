@@ -20,7 +20,7 @@ mod rule;
 mod world;
 
 pub use choices::Choices;
-pub use explore::{Told, exhaust, wander};
+pub use explore::{Told, deep, exhaust, wander};
 pub use life::{Life, settle};
 pub use rule::{Rule, Violation};
 pub use world::{Answers, Outcome, World};

@@ -108,6 +108,22 @@ async fn holds_and_dead_letters_are_told() {
     assert_eq!(status_now["events"]["ended"]["dead_lettered"], 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_takes_dead_letters_is_shown_by_the_name_it_is_listed_by() {
+    let settings = [("dead_letter", "function:undertaker")];
+    let bench = Bench::new(&settings, |seen| match &*seen.function {
+        "undertaker" => status(200),
+        _ => status(400),
+    })
+    .await;
+    bench.map(&[("f.ns", "t", &[]), ("undertaker.ns", "u", &[])]);
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    let functions = &shown(&bench)["functions"];
+    assert_eq!(functions.as_array().map(Vec::len), Some(2), "{functions}");
+    assert_eq!(entry(functions, "name", "undertaker.ns")["calls"]["well"], 1);
+}
+
 /// What the page of metrics has under this name; empty: nothing yet.
 fn measured(bench: &Bench, name: &str) -> String {
     let page = bench.intake.page();

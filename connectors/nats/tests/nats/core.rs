@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, Request};
 use dev_gateway::{Fault, Function, Gate, Mode, Reply};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 use crate::support::{Connector, Server, gateway, until, until_is};
 
@@ -38,12 +41,42 @@ async fn upstreams_settings_call_a_function_through_the_queue() {
     assert_eq!(connector.lines_with("not well"), 0, "{:#?}", connector.log());
 }
 
+/// A way to the server on which a client's first subscription waits until it is let through.
+async fn hesitant(server: &Server) -> (String, oneshot::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = server.address();
+    let (let_through, mut through) = oneshot::channel();
+    tokio::spawn(async move {
+        let (mut from_client, mut to_client) = listener.accept().await.unwrap().0.into_split();
+        let server = TcpStream::connect(server).await.unwrap();
+        let (mut from_server, mut to_server) = server.into_split();
+        tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+        let has_subscribed = |sent: &[u8]| sent.windows(4).any(|word| word == b"SUB ");
+        let (mut sent, mut passed) = (Vec::new(), 0);
+        while !has_subscribed(&sent[..passed]) {
+            from_client.read_buf(&mut sent).await.unwrap();
+            if has_subscribed(&sent) {
+                (&mut through).await.unwrap();
+            }
+            to_server.write_all(&sent[passed..]).await.unwrap();
+            passed = sent.len();
+        }
+        tokio::io::copy(&mut from_client, &mut to_server).await
+    });
+    (address, let_through)
+}
+
+/// What is published to nobody is lost.
 #[tokio::test]
-async fn what_is_published_as_soon_as_it_is_ready_arrives() {
+async fn it_is_ready_only_once_it_has_subscribed() {
     let mut server = Server::start().await;
     let gateway = gateway([Function::named("f").topic("t").echo()]).await;
-    let connector = Connector::ready(&server, &gateway, &[]).await;
-    assert_eq!(connector.lines_with("subscribed subject=t"), 1, "{:#?}", connector.log());
+    let (address, let_through) = hesitant(&server).await;
+    let connector = Connector::start(&address, &gateway, &[]);
+    connector.until_unready("subscriptions").await;
+    let_through.send(()).unwrap();
+    connector.until_ready().await;
     server.client().await.publish("t", "at once".into()).await.unwrap();
     until_is("delivered", 1, async || connector.came("delivered").await).await;
 }
@@ -271,7 +304,7 @@ async fn a_server_that_dies_is_come_back_to_and_the_log_stays_quiet() {
     let before = connector.log().len();
     // Through several attempts of the library.
     let mut connections = 0;
-    let listener = tokio::net::TcpListener::bind(server.address()).await.unwrap();
+    let listener = TcpListener::bind(server.address()).await.unwrap();
     while connections < 6 {
         drop(listener.accept().await.unwrap());
         connections += 1;

@@ -1,6 +1,6 @@
 //! The matrix as a table in the documentation: written there by the runs, and compared with the code's own list.
 
-use std::fs;
+use std::path::PathBuf;
 
 use connector_core::fail_point::Step;
 use integration::root;
@@ -8,10 +8,9 @@ use integration::root;
 use crate::judge::Judgement;
 use crate::source::Kind;
 
-const FILE: &str = "docs/delivery.md";
-const BEGIN: &str = "<!-- `make crash-matrix` writes what follows -->\n";
-const END: &str = "<!-- up to here -->\n";
-const HEAD: &str = "
+/// What stands around the table.
+const MARK: &str = "make crash-matrix";
+const HEAD: &str = "\
 | source | promised | step | killed at | events | lost | called again | at most | letters twice |
 |---|---|---|---|---:|---:|---:|---:|---:|
 ";
@@ -74,8 +73,7 @@ fn labels() -> impl Iterator<Item = (Kind, Step, String)> {
 /// # Panics
 /// When there is no place for the table.
 pub(crate) fn write(cells: &[Cell]) {
-    let text = read();
-    let (before, table, after) = parts(&text);
+    let table = golden::marked(&document(), MARK);
     let known: Vec<String> = cells.iter().map(Cell::line).collect();
     let lines = known.iter().map(String::as_str).chain(table.lines());
     let line = |label: &str| {
@@ -83,8 +81,7 @@ pub(crate) fn write(cells: &[Cell]) {
         line.map_or_else(|| format!("{label}not run | | | | | |\n"), |line| format!("{line}\n"))
     };
     let table: String = labels().map(|(_, _, label)| line(&label)).collect();
-    let text = format!("{before}{BEGIN}{HEAD}{table}\n{END}{after}");
-    fs::write(root().join(FILE), text).expect("the documentation can be written");
+    golden::replace_marked(&document(), MARK, &format!("{HEAD}{table}"));
 }
 
 /// Compares the documentation with the code: a line for each step of each source, each run, and each keeping its promise.
@@ -92,9 +89,8 @@ pub(crate) fn write(cells: &[Cell]) {
 /// # Panics
 /// When it says something else.
 pub(crate) fn check() {
-    let text = read();
-    let (_, table, _) = parts(&text);
-    let lines = table.strip_prefix(HEAD).expect("the table has this head").trim_end().lines();
+    let table = golden::marked(&document(), MARK);
+    let lines = table.strip_prefix(HEAD).expect("the table has this head").lines();
     let lines: Vec<&str> = lines.collect();
     assert_eq!(lines.len(), labels().count(), "a line for each step of each source");
     for (line, (kind, step, label)) in lines.into_iter().zip(labels()) {
@@ -107,13 +103,6 @@ pub(crate) fn check() {
     }
 }
 
-fn read() -> String {
-    fs::read_to_string(root().join(FILE)).expect("the documentation is there")
-}
-
-/// What stands before the table, the table, and what stands behind it.
-fn parts(text: &str) -> (&str, &str, &str) {
-    let (before, rest) = text.split_once(BEGIN).expect("there is a place for the table");
-    let (table, after) = rest.split_once(END).expect("the place has an end");
-    (before, table, after)
+fn document() -> PathBuf {
+    root().join("docs/delivery.md")
 }

@@ -5,7 +5,7 @@ mod play;
 mod queue;
 mod source;
 
-use model::{Answers, Choices, exhaust, wander};
+use model::{Answers, Choices, deep, exhaust, wander};
 
 use play::{Play, Shape};
 
@@ -35,12 +35,6 @@ fn wandered(name: &str, runs: usize, shape: Shape) {
 fn exhausted(name: &str, shape: Shape) {
     let play = Play::new(shape);
     exhaust(name, |choices| play.run(choices));
-}
-
-/// How many steps deep everything is tried: more by `make prove-model`.
-fn deep(steps: usize) -> usize {
-    let more = std::env::var("MODEL_DEEPER").ok().and_then(|more| more.parse().ok());
-    steps + more.unwrap_or(0)
 }
 
 #[test]
