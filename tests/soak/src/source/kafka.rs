@@ -6,7 +6,7 @@ use integration::kafka::{Broker, Record, Sampler};
 use integration::{Launch, unique};
 use ledger_checker::plan::{self, Ordering, Settling};
 
-use super::{CONCURRENCY, Event, Process, Promise, Publisher, Source, Unsure};
+use super::{CONCURRENCY, Disk, Event, Process, Promise, Publisher, Source, Unsure};
 use crate::proxy::Proxy;
 
 /// What the connector is to the broker; everybody else is nobody, who may do everything.
@@ -31,11 +31,12 @@ impl Source for Kafka {
     const CONNECTOR: &str = "kafka";
     type Publisher = Producer;
 
-    async fn start(proxy: &Proxy) -> Self {
+    async fn start(proxy: &Proxy, disk: Disk) -> Self {
         // The connector is told to come through the proxy, everybody else is not.
         let port = proxy.port();
         let process = Process::start(
             "kafka",
+            disk,
             &[
                 "listeners=BROKER://127.0.0.1:@PORT@,CONTROLLER://127.0.0.1:@CONTROLLER_PORT@,PROXIED://127.0.0.1:@PORT+2@".to_owned(),
                 format!("advertised.listeners=BROKER://127.0.0.1:@PORT@,PROXIED://127.0.0.1:{port}"),
