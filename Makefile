@@ -128,7 +128,7 @@ soak: need ## Break everything around a connector for as long as asked: SOURCE=k
 	@tests/need.sh faketime=faketime
 	@$(DEV) cargo run --locked --quiet --package soak -- "$(or $(SOURCE),kafka)" \
 	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \
-	  --faults "$(FAULTS)" --without "$(WITHOUT)" --seed "$(SEED)" --overload "$(OVERLOAD)" \
+	  --faults "$(FAULTS)" --without "$(WITHOUT)" --seed "$(SEED)" --overload "$(OVERLOAD)" --dead-letters "$(DEAD_LETTERS)" \
 	  --record "$(if $(RECORD),docs/soak.md)" --mark "$(filter-out 1,$(RECORD))"
 
 .PHONY: crash-matrix

@@ -53,6 +53,8 @@ pub(crate) struct Size {
     pub(crate) pause: Duration,
     /// Breaks nothing, and sends ten times as many events as can be called.
     pub(crate) overload: bool,
+    /// Has functions refuse some events, which become dead letters.
+    pub(crate) dead_letters: bool,
 }
 
 /// What came of a run.
@@ -91,6 +93,8 @@ pub(crate) struct Soak<S> {
     pace: Arc<Pace>,
     connector: Option<Running>,
     memory: Memory,
+    /// Whether functions refuse some events while all is well.
+    refusing: bool,
     faults: usize,
     pub(crate) doing: String,
     said: Instant,
@@ -108,7 +112,13 @@ impl<S: Source> Soak<S> {
         let is_wanted =
             |kinds: &[Kind]| !size.overload && kinds.iter().any(|kind| size.faults.has(*kind));
         let disk = if is_wanted(&[Kind::FillDisk]) { Disk::Own } else { Disk::Shared };
-        let source = S::start(&to_broker, disk).await;
+        let mut source = S::start(&to_broker, disk).await;
+        if size.dead_letters {
+            assert!(
+                source.keeps_letters().await,
+                "the judge cannot read this source's dead letters"
+            );
+        }
         let promise = source.promise();
         let run = Run {
             name: promise.name.to_owned(),
@@ -167,6 +177,7 @@ impl<S: Source> Soak<S> {
             pace: Arc::default(),
             connector: None,
             memory: Memory::default(),
+            refusing: size.dead_letters,
             faults: 0,
             doing: "nothing is broken".to_owned(),
             said: Instant::now(),

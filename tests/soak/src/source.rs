@@ -37,6 +37,11 @@ pub(crate) trait Source: Sized {
     /// Starts the broker, behind the proxy; on a disk of its own, if that is to be filled.
     async fn start(proxy: &Proxy, disk: Disk) -> Self;
 
+    /// Has what functions refuse become dead letters, where the judge can read these. Asked before anything below.
+    async fn keeps_letters(&mut self) -> bool {
+        false
+    }
+
     /// What the judge has to know.
     fn promise(&self) -> Promise;
 

@@ -9,6 +9,7 @@ use super::{FUNCTIONS, Soak};
 use crate::proxy::{Proxy, Weather};
 use crate::schedule::{Kind, Link};
 use crate::source::{CONCURRENCY, Source};
+use crate::tail::REFUSAL;
 
 /// How long a call takes, in milliseconds, while all is well.
 const CALL_MS: (u64, u64) = (1, 10);
@@ -16,6 +17,8 @@ const CALL_MS: (u64, u64) = (1, 10);
 const COLD_MS: u64 = 2_500;
 /// How long they take where a machine has to be started first.
 const LONG_COLD_MS: u64 = 90_000;
+/// The part of all calls that is refused, where there are to be dead letters.
+const REFUSED: f64 = 0.02;
 /// How far a clock is set ahead or behind, in seconds.
 const CLOCK_STEP: i64 = 3_600;
 
@@ -129,7 +132,10 @@ impl<S: Source> Soak<S> {
     pub(crate) async fn functions_are_well(&self) {
         let (least, most) = CALL_MS;
         for function in FUNCTIONS {
-            let fault = json!({ "delay_ms": least, "delay_max_ms": most });
+            let mut fault = json!({ "delay_ms": least, "delay_max_ms": most });
+            if self.refusing {
+                fault["mix"] = json!([{ "share": REFUSED, "fault": { "status": REFUSAL } }]);
+            }
             self.gateway.fault(function, &fault).await;
         }
     }
