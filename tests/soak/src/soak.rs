@@ -155,9 +155,7 @@ impl<S: Source> Soak<S> {
             .set("max_retry_wait", "500ms")
             .set("max_retry_attempts", "-1")
             .set("print_response", "false");
-        let is_set =
-            [Kind::ClockAhead, Kind::ClockBehind].iter().any(|kind| size.faults.has(*kind));
-        let clock = (is_set && !size.overload).then(WallClock::new);
+        let clock = is_wanted(&[Kind::ClockAhead, Kind::ClockBehind]).then(WallClock::new);
         let launch = match &clock {
             Some(clock) => clock.of(launch),
             None => launch,
