@@ -13,7 +13,7 @@ for script in tests/brokers/*.sh; do
   [[ $script == */broker.sh || $script == */kubernetes.sh ]] || "$script" fetch
 done
 tests/helm.sh >/dev/null
-tests/need.sh openssl=openssl chromium=chromium chromedriver=chromium-driver zsh=zsh fish=fish jsonschema=python3-jsonschema prometheus=prometheus
+tests/need.sh openssl=openssl chromium=chromium chromedriver=chromium-driver zsh=zsh fish=fish jsonschema=python3-jsonschema prometheus=prometheus faketime=faketime
 
 brokers=(elasticmq kafka)
 started=()

@@ -22,20 +22,23 @@ die() { say "$@"; exit 1; }
 
 broker_usage() {
   cat <<EOF
-usage: ${0##*/} VERB [--name NAME] [--port PORT] [--set KEY=VALUE]...
+usage: ${0##*/} VERB [--name NAME] [--port PORT] [--disk SIZE] [--set KEY=VALUE]...
 
   fetch    bring the software to var/$kind and stop there
   up       start the broker, or use the one that runs; wait until it serves its clients; print what status prints
   claim    give the broker its port without starting it, and print PORT
   down     stop the broker if this checkout started it; its data stays
-  status   print KIND, NAME, STATE (running, stopped, down, foreign), STARTED, PID, PORT, ADDRESS, DIR, LOG as KEY=VALUE;
+  status   print KIND, NAME, STATE (running, stopped, down, foreign), STARTED, PID, PORT, ADDRESS, DIR, LOG, DISK as KEY=VALUE;
            exit 0 only when the broker serves its clients
   wipe     down, then remove the broker's data; down and wipe take --all, for every broker of this checkout
+  fill     leave no space on the disk that --disk has given the broker
+  free     leave it as much as it had
   tool     run one of the broker's own tools: ${0##*/} tool [--name NAME] TOOL ARGUMENT...
 
 The broker without a name is the shared one, at port $default_port unless ${kind^^}_PORT says otherwise. One with a name is
 private: a test may kill -9 its PID, stop it (SIGSTOP), and bring it up again with the same data. Without --port
-it gets a free one and keeps it. --set adds a line to the broker's configuration whenever it starts; the lines given
+it gets a free one and keeps it. --disk gives its data a file system of this size, in memory, where this user may mount
+one; DISK says whether it has. --set adds a line to the broker's configuration whenever it starts; the lines given
 last replace those given before.
 EOF
 }
@@ -43,11 +46,12 @@ EOF
 broker_main() {
   local verb=${1:-}
   [ $# -eq 0 ] || shift
-  name=shared port='' settings=() all=no
+  name=shared port='' disk='' settings=() all=no
   while [ $# -gt 0 ]; do
     case $1 in
       --name) name=${2:?--name needs a value}; shift 2 ;;
       --port) port=${2:?--port needs a value}; shift 2 ;;
+      --disk) disk=${2:?--disk needs a size}; shift 2 ;;
       --all) all=yes; shift ;;
       --set) settings+=("${2:?--set needs KEY=VALUE}"); shift 2 ;;
       *) break ;;
@@ -80,6 +84,8 @@ broker_main() {
     down) locked "$dir.lock" down ;;
     status) status ;;
     wipe) locked "$dir.lock" wipe ;;
+    fill) fill_disk ;;
+    free) size_disk "$(cat "$dir/disk")" ;;
     tool) [ -n "$port" ] || die "broker '$name' was never up; run: ${0##*/} up --name $name"; broker_tool "$@" ;;
     help | -h | --help) broker_usage ;;
     *) broker_usage >&2; exit 64 ;;
@@ -133,6 +139,7 @@ start() {
   local command=()
   [ "${#settings[@]}" -eq 0 ] || printf '%s\n' "${settings[@]}" > "$dir/settings"
   touch "$dir/settings"
+  mount_disk
   broker_prepare
   broker_command
   # A session of its own, so that the terminal's Ctrl-C stops the test run and not the broker under it; no inherited
@@ -222,8 +229,35 @@ down() {
 
 wipe() {
   down
+  # Lazily: what has just ended may not be gone yet.
+  ! has_disk || umount --lazy "$dir/data"
   rm -rf "$dir"
 }
+
+mount_disk() {
+  [ -n "$disk" ] && ! has_disk || return 0
+  mkdir -p "$dir/data"
+  if mount -t tmpfs -o "size=$disk" "tributary-$name" "$dir/data" 2>/dev/null; then
+    echo "$disk" > "$dir/disk"
+  else
+    say "broker '$name' gets no disk of its own: this user may not mount one"
+  fi
+}
+
+has_disk() { mountpoint -q "$dir/data"; }
+
+# No file takes the space: the file system is made as small as what is in it, which may have grown until it is.
+fill_disk() {
+  local deadline=$((SECONDS + 10)) used
+  until
+    used=$(df --block-size=1 --output=used "$dir/data" | tail -n 1)
+    size_disk "$((used > 0 ? used : 1))" 2>/dev/null # of no size it would have no end
+  do
+    [ "$SECONDS" -lt "$deadline" ] || die "the disk of broker '$name' cannot be filled"
+  done
+}
+
+size_disk() { mount -o "remount,size=$1" "$dir/data"; }
 
 status() {
   local state=down
@@ -243,6 +277,7 @@ PORT=$port
 ADDRESS=${port:+127.0.0.1:$port}
 DIR=$dir
 LOG=$log
+DISK=$(! has_disk || cat "$dir/disk")
 EOF
   case $state in
     running) broker_answers ;;

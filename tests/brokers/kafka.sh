@@ -23,7 +23,9 @@ broker_prepare() {
   sed -e "s|@PORT@|$port|g" -e "s|@CONTROLLER_PORT@|$controller|g" -e "s|@DATA@|$dir/data|g" "${further[@]}" \
     "$files/server.properties" "$dir/settings" > "$dir/server.properties"
   if [ ! -e "$dir/formatted" ]; then
-    rm -rf "$dir/data"
+    # Its content alone: it may be a disk of its own.
+    mkdir -p "$dir/data"
+    find "$dir/data" -mindepth 1 -delete
     java_command
     "${java[@]}" kafka.tools.StorageTool format --config "$dir/server.properties" --cluster-id "$(cluster_id)" \
       >"$dir/format.log" 2>&1 || { tail -n 5 "$dir/format.log" >&2; die "could not format $dir/data; see $dir/format.log"; }

@@ -45,7 +45,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     rules.push(repetitions);
     rules.push(repetitions::within_bounds(&facts, &exposed, &repeated));
     if run.ordering != Ordering::None {
-        rules.push(order::followers_wait(&facts));
+        rules.push(order::followers_wait(&facts, &exposed));
         rules.push(order::equal_keys_apart(&facts));
     }
     if run.ordering == Ordering::Settled {

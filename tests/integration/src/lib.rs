@@ -3,8 +3,8 @@
 //! [`kafka`], [`mosquitto`], [`scripted`], [`sqs`] and [`kubernetes`] are what connectors talk to and
 //! what a test does with it, [`connector`] a connector's own binary with its log, pages and signals,
 //! [`metrics`] what it says of itself, [`prometheus`] what is made of that, [`process`] what the
-//! kernel says of any process, [`browser`] what a person sees, [`certificates`] what TLS needs. The
-//! gateway is the crate `dev_gateway`, in the test's own process.
+//! kernel says of any process, [`wall_clock`] what time it is for one, [`browser`] what a person sees,
+//! [`certificates`] what TLS needs. The gateway is the crate `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
@@ -26,6 +26,7 @@ pub mod prometheus;
 pub mod scripted;
 pub mod sqs;
 pub mod wait;
+pub mod wall_clock;
 
 pub use certificates::Authority;
 pub use connector::{Connector, Ended, Launch, program};
@@ -36,6 +37,7 @@ pub use mosquitto::Mosquitto;
 pub use prometheus::Prometheus;
 pub use scripted::Scripted;
 pub use wait::{PATIENCE, until};
+pub use wall_clock::WallClock;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

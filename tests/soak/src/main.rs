@@ -1,5 +1,5 @@
 //! `soak SOURCE [--seconds N] [--events N] [--rounds N] [--pause N] [--faults A,B] [--without A,B] [--seed N]
-//! [--overload 1] [--record FILE] [--mark NAME]`: runs a connector between proxies, breaks everything there is to break, again and again,
+//! [--overload 1] [--dead-letters 1] [--record FILE] [--mark NAME]`: runs a connector between proxies, breaks everything there is to break, again and again,
 //! and has the judge say what came of it. It goes on until it has lasted so long, and had so many events and rounds of
 //! faults.
 //!
@@ -34,7 +34,7 @@ use source::sqs::Sqs;
 
 const USAGE: &str = "usage: soak kafka|sqs|sqs-fifo|jetstream|nats|mqtt \
                      [--seconds N] [--events N] [--rounds N] [--pause N] [--faults A,B] [--without A,B] [--seed N] \
-                     [--overload 1] [--record FILE] [--mark NAME]";
+                     [--overload 1] [--dead-letters 1] [--record FILE] [--mark NAME]";
 const WRONG_USAGE: u8 = 64;
 
 /// What is asked for.
@@ -113,6 +113,9 @@ fn command(Order { source, size, .. }: &Order) -> String {
     if size.overload {
         command += " OVERLOAD=1";
     }
+    if size.dead_letters {
+        command += " DEAD_LETTERS=1";
+    }
     command + &format!(" SEED={}", size.seed)
 }
 
@@ -128,6 +131,7 @@ fn order(mut words: impl Iterator<Item = String>) -> Option<Order> {
             faults: Choice::default(),
             pause: Duration::ZERO,
             overload: false,
+            dead_letters: false,
         },
         record: None,
         mark: None,
@@ -145,6 +149,7 @@ fn order(mut words: impl Iterator<Item = String>) -> Option<Order> {
             "--without" => order.size.faults.without = parts(&value),
             "--seed" => order.size.seed = value.parse().ok()?,
             "--overload" => order.size.overload = true,
+            "--dead-letters" => order.size.dead_letters = true,
             "--record" => order.record = Some(value.into()),
             "--mark" => order.mark = Some(value),
             _ => return None,

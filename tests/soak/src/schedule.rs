@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     RestartBroker,
     /// SIGSTOP for the broker.
     FreezeBroker,
+    /// The broker's disk is full; then it is not, and the broker is started again.
+    FillDisk,
     /// The broker does not let the connector do anything.
     RevokeRights,
     /// The gateway closes its port and every connection.
@@ -52,6 +54,10 @@ pub(crate) enum Kind {
     LongColdStart,
     /// The gateway cannot tell which functions there are.
     NoListing,
+    /// The connector's wall clock is an hour ahead, and right again.
+    ClockAhead,
+    /// It is an hour behind, and right again.
+    ClockBehind,
 }
 
 /// One fault.
@@ -73,7 +79,8 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
-    fn has(&self, kind: Kind) -> bool {
+    /// Whether this one is wanted.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
         let name = kind.to_string();
         let is_one_of = |parts: &[String]| parts.iter().any(|part| name.contains(part));
         match kind {
@@ -119,6 +126,7 @@ impl Schedule {
             Kind::Freeze,
             Kind::RestartBroker,
             Kind::FreezeBroker,
+            Kind::FillDisk,
             Kind::RevokeRights,
             Kind::RestartGateway,
             Kind::BadAnswers,
@@ -127,6 +135,8 @@ impl Schedule {
             Kind::ColdStart,
             Kind::LongColdStart,
             Kind::NoListing,
+            Kind::ClockAhead,
+            Kind::ClockBehind,
         ];
         let kinds = links.chain(others).filter(|kind| !unfit.contains(kind) && wanted.has(*kind));
         Self {
@@ -168,12 +178,15 @@ impl Kind {
             // Longer than any session or lease of a run.
             Self::Freeze => (4_500, 6_000),
             Self::Kill | Self::Replace | Self::RestartBroker => (0, 0),
+            Self::FillDisk => (1_000, 3_000),
             Self::LongColdStart => (95_000, 100_000),
             Self::Link(..) | Self::RestartGateway | Self::RollingUpdate => (100, 1_500),
             Self::BadAnswers
             | Self::SlowAnswers
             | Self::ColdStart
             | Self::NoListing
+            | Self::ClockAhead
+            | Self::ClockBehind
             | Self::RevokeRights => (500, 2_000),
         }
     }
@@ -190,10 +203,12 @@ impl Kind {
             Self::Link(Link::Broker, _)
             | Self::RestartBroker
             | Self::FreezeBroker
+            | Self::FillDisk
             | Self::RevokeRights => FaultKind::BrokerOutage,
             Self::Link(Link::Gateway, _) | Self::RestartGateway => FaultKind::GatewayOutage,
             Self::BadAnswers | Self::SlowAnswers | Self::RollingUpdate => FaultKind::Strain,
             Self::ColdStart | Self::LongColdStart | Self::NoListing => FaultKind::Strain,
+            Self::ClockAhead | Self::ClockBehind => FaultKind::Strain,
         }
     }
 }
@@ -222,6 +237,7 @@ impl fmt::Display for Kind {
             Self::Freeze => "connector SIGSTOP",
             Self::RestartBroker => "broker restarted",
             Self::FreezeBroker => "broker SIGSTOP",
+            Self::FillDisk => "broker's disk full",
             Self::RevokeRights => "rights revoked",
             Self::RestartGateway => "gateway restarted",
             Self::BadAnswers => "bad answers",
@@ -229,6 +245,8 @@ impl fmt::Display for Kind {
             Self::RollingUpdate => "rolling update",
             Self::ColdStart => "cold start",
             Self::LongColdStart => "cold start of 90 s",
+            Self::ClockAhead => "clock an hour ahead",
+            Self::ClockBehind => "clock an hour behind",
             Self::NoListing | Self::Link(..) => "no listing",
         })
     }
@@ -254,10 +272,10 @@ mod tests {
 
     #[test]
     fn a_round_has_every_kind_once() {
-        let mut names: Vec<_> = of(1).iter().take(21).map(|one| one.kind.to_string()).collect();
+        let mut names: Vec<_> = of(1).iter().take(24).map(|one| one.kind.to_string()).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 21);
+        assert_eq!(names.len(), 24);
         assert!(!names.contains(&Kind::RestartBroker.to_string()));
     }
 

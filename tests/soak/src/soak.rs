@@ -3,39 +3,33 @@
 //! What is broken is mended, and the next thing is broken once the connector gets on again. If it does not, the run has
 //! failed there and then; everything else is the judge's.
 
+mod inflict;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use integration::kafka::{Rebalances, Sampler};
-use integration::process::Signal;
-use integration::{Connector, Gateway, Launch, judged, root, unique};
+use integration::{Connector, Gateway, Launch, WallClock, judged, root, unique};
 use ledger_checker::notes::Notes;
 use ledger_checker::plan::{Fault, FaultKind, Run};
-use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::feed::{Pace, Rate, SharedNotes, feed};
 use crate::memory::Memory;
 use crate::overload::CALM;
-use crate::proxy::{Proxy, Weather};
-use crate::schedule::{Choice, Kind, Link, Planned, Schedule};
-use crate::source::{CONCURRENCY, Source};
+use crate::proxy::Proxy;
+use crate::schedule::{Choice, Kind, Planned, Schedule};
+use crate::source::{CONCURRENCY, Disk, Source};
 use crate::tail::Tail;
 
 /// The functions that every event has to reach.
 pub(crate) const FUNCTIONS: [&str; 2] = ["bill", "ship"];
-/// How long a call takes, in milliseconds, while all is well.
-const CALL_MS: (u64, u64) = (1, 10);
 /// How long a call may take; one whose answer is lost does.
 const UPSTREAM_TIMEOUT: &str = "4s";
 /// The same, where functions start for longer than that.
 const LONG_UPSTREAM_TIMEOUT: &str = "2m";
-/// How long the first calls of a cold function take: a tenth of what a scaled-down cluster may take, within the timeout.
-const COLD_MS: u64 = 2_500;
-/// How long they take where a machine has to be started first.
-const LONG_COLD_MS: u64 = 90_000;
 /// How many pairs have to be answered well before the next fault.
 const LIFE: usize = 200;
 /// How long nothing may get on.
@@ -59,6 +53,8 @@ pub(crate) struct Size {
     pub(crate) pause: Duration,
     /// Breaks nothing, and sends ten times as many events as can be called.
     pub(crate) overload: bool,
+    /// Has functions refuse some events, which become dead letters.
+    pub(crate) dead_letters: bool,
 }
 
 /// What came of a run.
@@ -88,6 +84,8 @@ pub(crate) struct Soak<S> {
     to_gateway: Proxy,
     pub(crate) gateway: Gateway,
     launch: Launch,
+    /// What time it is for the connector, where that is to be changed.
+    clock: Option<WallClock>,
     notes: SharedNotes,
     folder: PathBuf,
     pub(crate) tail: Tail,
@@ -95,6 +93,8 @@ pub(crate) struct Soak<S> {
     pace: Arc<Pace>,
     connector: Option<Running>,
     memory: Memory,
+    /// Whether functions refuse some events while all is well.
+    refusing: bool,
     faults: usize,
     pub(crate) doing: String,
     said: Instant,
@@ -109,7 +109,16 @@ struct Running {
 impl<S: Source> Soak<S> {
     async fn open(size: &Size) -> Self {
         let (to_broker, to_gateway) = (Proxy::listen().await, Proxy::listen().await);
-        let source = S::start(&to_broker).await;
+        let is_wanted =
+            |kinds: &[Kind]| !size.overload && kinds.iter().any(|kind| size.faults.has(*kind));
+        let disk = if is_wanted(&[Kind::FillDisk]) { Disk::Own } else { Disk::Shared };
+        let mut source = S::start(&to_broker, disk).await;
+        if size.dead_letters {
+            assert!(
+                source.keeps_letters().await,
+                "the judge cannot read this source's dead letters"
+            );
+        }
         let promise = source.promise();
         let run = Run {
             name: promise.name.to_owned(),
@@ -146,9 +155,15 @@ impl<S: Source> Soak<S> {
             .set("max_retry_wait", "500ms")
             .set("max_retry_attempts", "-1")
             .set("print_response", "false");
+        let clock = is_wanted(&[Kind::ClockAhead, Kind::ClockBehind]).then(WallClock::new);
+        let launch = match &clock {
+            Some(clock) => clock.of(launch),
+            None => launch,
+        };
         let mut soak = Self {
             began: Instant::now(),
             launch: source.settings(launch),
+            clock,
             sampler: source.watch(&folder),
             tail: Tail::of(&notes.ledger(), CALM),
             source,
@@ -160,6 +175,7 @@ impl<S: Source> Soak<S> {
             pace: Arc::default(),
             connector: None,
             memory: Memory::default(),
+            refusing: size.dead_letters,
             faults: 0,
             doing: "nothing is broken".to_owned(),
             said: Instant::now(),
@@ -168,6 +184,9 @@ impl<S: Source> Soak<S> {
         soak.start().await;
         // A broker keeps events only for whom it knows.
         soak.running().connector.ready().await;
+        if let Some(clock) = &soak.clock {
+            clock.is_read_by(soak.running().connector.pid());
+        }
         soak
     }
 
@@ -179,7 +198,8 @@ impl<S: Source> Soak<S> {
 
     /// Breaks one thing after the other, until all that was asked for has been reached.
     async fn break_everything(&mut self, size: &Size) {
-        let mut schedule = Schedule::new(size.seed, &size.faults, self.source.unfit());
+        let unfit = self.unfit(&size.faults);
+        let mut schedule = Schedule::new(size.seed, &size.faults, &unfit);
         self.gets_on().await;
         while self.began.elapsed() < size.lasts
             || self.pace.made() < size.events
@@ -190,6 +210,17 @@ impl<S: Source> Soak<S> {
             self.suffer(planned).await;
         }
         "nothing is broken any more".clone_into(&mut self.doing);
+    }
+
+    /// The faults that cannot be had here.
+    fn unfit(&mut self, faults: &Choice) -> Vec<Kind> {
+        let mut unfit = self.source.unfit().to_vec();
+        let has_disk = self.source.process().disk() == Disk::Own;
+        if faults.has(Kind::FillDisk) && !unfit.contains(&Kind::FillDisk) && !has_disk {
+            println!("no disk is filled: no file system can be mounted here");
+            unfit.push(Kind::FillDisk);
+        }
+        unfit
     }
 
     /// One fault, from before it begins until the connector gets on again.
@@ -215,100 +246,6 @@ impl<S: Source> Soak<S> {
         let fault = Fault::new(kind_judged, before, after).of(&process);
         let how = Some(kind.to_string());
         self.note(Fault { how, forgotten, produced_before: Some(produced_before), ..fault });
-    }
-
-    async fn inflict(&mut self, kind: Kind, lasts: Duration) {
-        match kind {
-            Kind::Link(link, weather) => {
-                self.link(link).set(weather);
-                self.wait(lasts).await;
-                self.link(link).set(Weather::Fair);
-            }
-            Kind::Kill => {
-                // No word with anybody before the signal.
-                let _ended = self.take().connector.kill_now().await;
-                self.start().await;
-            }
-            Kind::Replace => {
-                let _ended = self.take().connector.end().await;
-                self.start().await;
-            }
-            Kind::Freeze => {
-                self.running().connector.signal(Signal::Stop);
-                self.wait(lasts).await;
-                self.running().connector.signal(Signal::Continue);
-            }
-            Kind::RestartBroker => self.source.process().restart().await,
-            Kind::FreezeBroker => {
-                self.source.process().freeze();
-                self.wait(lasts).await;
-                self.source.process().thaw();
-            }
-            Kind::RevokeRights => {
-                self.source.permit(false, &self.to_broker).await;
-                self.wait(lasts).await;
-                self.source.permit(true, &self.to_broker).await;
-            }
-            Kind::RestartGateway => {
-                self.gateway.stop(lasts.as_millis()).await;
-                self.wait(lasts).await;
-            }
-            Kind::BadAnswers => {
-                let all = json!([
-                    { "share": 0.1, "fault": { "status": 500 } },
-                    { "share": 0.1, "fault": { "status": 503 } },
-                    { "share": 0.1, "fault": { "do": "reset" } },
-                ]);
-                self.functions(json!({ "mix": all }), lasts).await;
-            }
-            Kind::SlowAnswers => {
-                self.functions(json!({ "delay_ms": 100, "delay_max_ms": 400 }), lasts).await;
-            }
-            Kind::RollingUpdate => {
-                let [function, _] = FUNCTIONS;
-                self.gateway.platform(&json!({ "hidden": { function: 1 } })).await;
-                self.gateway.fault(function, &json!({ "status": 503 })).await;
-                self.wait(lasts).await;
-                self.functions_are_well().await;
-            }
-            Kind::ColdStart => {
-                let cold = json!({ "delay_ms": COLD_MS, "times": CONCURRENCY });
-                self.functions(cold, lasts).await;
-            }
-            Kind::LongColdStart => {
-                let cold = json!({ "delay_ms": LONG_COLD_MS, "times": CONCURRENCY });
-                self.functions(cold, lasts).await;
-            }
-            Kind::NoListing => {
-                self.gateway.platform(&json!({ "listing": { "status": 500 } })).await;
-                self.wait(lasts).await;
-                self.gateway.platform(&json!({ "listing": null })).await;
-            }
-        }
-    }
-
-    fn link(&self, link: Link) -> &Proxy {
-        match link {
-            Link::Broker => &self.to_broker,
-            Link::Gateway => &self.to_gateway,
-        }
-    }
-
-    /// All functions meet this for a while.
-    async fn functions(&mut self, fault: Value, lasts: Duration) {
-        for function in FUNCTIONS {
-            self.gateway.fault(function, &fault).await;
-        }
-        self.wait(lasts).await;
-        self.functions_are_well().await;
-    }
-
-    pub(crate) async fn functions_are_well(&self) {
-        let (least, most) = CALL_MS;
-        for function in FUNCTIONS {
-            let fault = json!({ "delay_ms": least, "delay_max_ms": most });
-            self.gateway.fault(function, &fault).await;
-        }
     }
 
     async fn start(&mut self) {

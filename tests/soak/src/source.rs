@@ -34,8 +34,13 @@ pub(crate) trait Source: Sized {
     /// How events are sent to it.
     type Publisher: Publisher + 'static;
 
-    /// Starts the broker, behind the proxy.
-    async fn start(proxy: &Proxy) -> Self;
+    /// Starts the broker, behind the proxy; on a disk of its own, if that is to be filled.
+    async fn start(proxy: &Proxy, disk: Disk) -> Self;
+
+    /// Has what functions refuse become dead letters, where the judge can read these. Asked before anything below.
+    async fn keeps_letters(&mut self) -> bool {
+        false
+    }
 
     /// What the judge has to know.
     fn promise(&self) -> Promise;
@@ -122,6 +127,18 @@ impl Event {
     }
 }
 
+/// What a broker keeps its data on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Disk {
+    /// The machine's.
+    Shared,
+    /// One that nobody else suffers from, in memory.
+    Own,
+}
+
+/// How large one is: no run has as many events.
+const DISK: &str = "4g";
+
 /// A broker's process of this run alone.
 pub(crate) struct Process {
     kind: &'static str,
@@ -129,17 +146,31 @@ pub(crate) struct Process {
     pid: u32,
     address: String,
     folder: PathBuf,
+    disk: Disk,
 }
 
 impl Process {
     /// Starts it. `settings` are lines of its configuration.
-    pub(crate) fn start(kind: &'static str, settings: &[String]) -> Self {
+    pub(crate) fn start(kind: &'static str, disk: Disk, settings: &[String]) -> Self {
         let name = unique("soak");
+        let disk: &[_] = if disk == Disk::Own { &["--disk", DISK] } else { &[] };
         let settings = settings.iter().flat_map(|line| ["--set", line.as_str()]);
-        let said = script(kind, "up", &name, settings);
+        let said = script(kind, "up", &name, disk.iter().copied().chain(settings));
         let pid = said["PID"].parse().expect("a pid is a number");
         let (address, folder) = (said["ADDRESS"].clone(), said["DIR"].clone().into());
-        Self { kind, name, pid, address, folder }
+        // Not everybody may mount one.
+        let disk = if said["DISK"].is_empty() { Disk::Shared } else { Disk::Own };
+        Self { kind, name, pid, address, folder, disk }
+    }
+
+    /// What its data are on.
+    pub(crate) fn disk(&self) -> Disk {
+        self.disk
+    }
+
+    /// Leaves no space on its disk, or as much as it had.
+    pub(crate) async fn fill_disk(&self, full: bool) {
+        self.script(if full { "fill" } else { "free" }, &[]).await;
     }
 
     /// `host:port`, past the proxy.
@@ -165,9 +196,13 @@ impl Process {
 
     /// Runs one of its tools.
     pub(crate) async fn tool(&self, arguments: &[&str]) {
+        self.script("tool", arguments).await;
+    }
+
+    async fn script(&self, verb: &'static str, arguments: &[&str]) {
         let (kind, name) = (self.kind, self.name.clone());
         let arguments: Vec<_> = arguments.iter().map(|word| (*word).to_owned()).collect();
-        let run = move || script(kind, "tool", &name, arguments.iter().map(String::as_str));
+        let run = move || script(kind, verb, &name, arguments.iter().map(String::as_str));
         tokio::task::spawn_blocking(run).await.expect("the script says so if it fails");
     }
 

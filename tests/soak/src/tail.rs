@@ -6,6 +6,9 @@ use std::path::Path;
 
 use ledger_checker::ledger::{Call, Follower, Said};
 
+/// The status by which a function refuses an event for good: where there are dead letters, it becomes one.
+pub(crate) const REFUSAL: u16 = 400;
+
 /// What the ledger says so far.
 pub(crate) struct Tail {
     ledger: Follower,
@@ -15,7 +18,7 @@ pub(crate) struct Tail {
 #[derive(Default)]
 struct Progress {
     begun: HashSet<u64>,
-    /// Pairs of event and function.
+    /// Pairs of event and function that have been answered well or refused.
     well: HashSet<(u64, usize)>,
     functions: Vec<String>,
     running: usize,
@@ -68,7 +71,7 @@ impl Tail {
         self.progress.beside
     }
 
-    /// How many pairs of event and function have been answered well.
+    /// How many pairs of event and function have been answered well, or refused for good.
     pub(crate) fn well(&self) -> usize {
         self.progress.well.len()
     }
@@ -89,7 +92,7 @@ impl Progress {
             return;
         }
         self.running = self.running.saturating_sub(1);
-        if call.well().is_none() {
+        if call.well().is_none() && call.end.is_none_or(|end| end.status != REFUSAL) {
             return;
         }
         let known = self.functions.iter().position(|name| *name == call.function);

@@ -92,11 +92,25 @@ impl<'a> Facts<'a> {
         self.well(pair).filter_map(Call::well).map(|at| at.place).min()
     }
 
-    /// The place at which a pair had its first outcome; of a dead letter, where the last call before it had ended.
-    pub(super) fn finished(&self, pair: &Pair) -> Option<u64> {
-        let ends = pair.calls.iter().filter_map(|call| self.evidence.calls[*call].end);
-        let buried = ends.map(|end| end.at.place).max().filter(|_| !pair.letters.is_empty());
-        self.first_well(pair).or(buried)
+    /// The place at which a pair of this event had its first outcome: a good answer, or a dead letter, which is stored once
+    /// the last call has ended, or the last before a fault had it called again.
+    pub(super) fn finished(
+        &self,
+        event: usize,
+        pair: &Pair,
+        exposed: &[Exposed<'_>],
+    ) -> Option<u64> {
+        let calls = || pair.calls.iter().map(|call| &self.evidence.calls[*call]);
+        let first = calls().next()?;
+        let is_again = |call: &Call| exposed.iter().any(|by| by.explains(event, first, call));
+        let buried = calls()
+            .enumerate()
+            .take_while(|(number, call)| *number == 0 || !is_again(call))
+            .filter_map(|(_, call)| call.end)
+            .map(|end| end.at.place)
+            .max()
+            .filter(|_| !pair.letters.is_empty());
+        [self.first_well(pair), buried].into_iter().flatten().min()
     }
 
     /// What an event is ordered by; `None` where it is not.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::facts::Facts;
+use super::facts::{Exposed, Facts};
 use super::judgement::Rule;
 use crate::ledger::{Call, Moment};
 
@@ -11,7 +11,7 @@ const LEAVING_NOTICED_NS: u64 = 250_000_000;
 
 /// For each key and function, an event is called only once the one in front of it has been answered well or is a dead
 /// letter, whichever process calls.
-pub(super) fn followers_wait(facts: &Facts<'_>) -> Rule {
+pub(super) fn followers_wait(facts: &Facts<'_>, exposed: &[Exposed<'_>]) -> Rule {
     let mut rule = Rule::new("no event is called before the one in front of it is finished");
     let evidence = facts.evidence;
     let mut last: HashMap<_, (usize, u64)> = HashMap::new();
@@ -25,7 +25,7 @@ pub(super) fn followers_wait(facts: &Facts<'_>) -> Rule {
                 let before = &evidence.stored[*before].id;
                 format!("{} was called before {before} was finished", facts.name(event, function))
             }));
-            if let Some(finished) = facts.finished(pair) {
+            if let Some(finished) = facts.finished(event, pair, exposed) {
                 last.insert((key, function), (event, finished));
             }
         }

@@ -6,7 +6,7 @@ use integration::kafka::{Broker, Record, Sampler};
 use integration::{Launch, unique};
 use ledger_checker::plan::{self, Ordering, Settling};
 
-use super::{CONCURRENCY, Event, Process, Promise, Publisher, Source, Unsure};
+use super::{CONCURRENCY, Disk, Event, Process, Promise, Publisher, Source, Unsure};
 use crate::proxy::Proxy;
 
 /// What the connector is to the broker; everybody else is nobody, who may do everything.
@@ -25,17 +25,20 @@ pub(crate) struct Kafka {
     topic: String,
     calm: String,
     group: String,
+    /// The topic of dead letters, if there are any.
+    letters: Option<String>,
 }
 
 impl Source for Kafka {
     const CONNECTOR: &str = "kafka";
     type Publisher = Producer;
 
-    async fn start(proxy: &Proxy) -> Self {
+    async fn start(proxy: &Proxy, disk: Disk) -> Self {
         // The connector is told to come through the proxy, everybody else is not.
         let port = proxy.port();
         let process = Process::start(
             "kafka",
+            disk,
             &[
                 "listeners=BROKER://127.0.0.1:@PORT@,CONTROLLER://127.0.0.1:@CONTROLLER_PORT@,PROXIED://127.0.0.1:@PORT+2@".to_owned(),
                 format!("advertised.listeners=BROKER://127.0.0.1:@PORT@,PROXIED://127.0.0.1:{port}"),
@@ -53,7 +56,21 @@ impl Source for Kafka {
         proxy.leads_to(&clients.listener(2));
         let topic = clients.topic("soak", i32::try_from(PARTITIONS).expect("few")).await;
         let calm = clients.topic("calm", 1).await;
-        Self { calm, process, who, clients, proxied: proxy.address(), topic, group: unique("soak") }
+        Self {
+            calm,
+            process,
+            who,
+            clients,
+            proxied: proxy.address(),
+            topic,
+            group: unique("soak"),
+            letters: None,
+        }
+    }
+
+    async fn keeps_letters(&mut self) -> bool {
+        self.letters = Some(self.clients.topic("letters", 1).await);
+        true
     }
 
     fn promise(&self) -> Promise {
@@ -63,7 +80,7 @@ impl Source for Kafka {
                 address: self.process.address().to_owned(),
                 topic: self.topic.clone(),
                 group: self.group.clone(),
-                dead_letters: None,
+                dead_letters: self.letters.clone(),
             },
             ordering: Ordering::Key,
             settling: Settling::Interval { ms: COMMIT_INTERVAL_MS },
@@ -76,6 +93,10 @@ impl Source for Kafka {
     }
 
     fn settings(&self, launch: Launch) -> Launch {
+        let launch = match &self.letters {
+            Some(topic) => launch.set("dead_letter", format!("topic:{topic}")),
+            None => launch,
+        };
         launch
             .set("broker_hosts", &self.proxied)
             .set("username_file", self.who.to_string_lossy())
@@ -114,7 +135,13 @@ impl Source for Kafka {
 
     fn watch(&self, folder: &Path) -> Option<Sampler> {
         let topic = (&*self.topic, PARTITIONS);
-        Some(Sampler::start(folder, self.process.address(), topic, &self.group, None))
+        Some(Sampler::start(
+            folder,
+            self.process.address(),
+            topic,
+            &self.group,
+            self.letters.as_deref(),
+        ))
     }
 
     /// The judge asks for what is committed itself.

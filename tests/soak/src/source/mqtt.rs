@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::{CONCURRENCY, Event, Process, Promise, Publisher, Source, Unsure, single};
+use super::{CONCURRENCY, Disk, Event, Process, Promise, Publisher, Source, Unsure, single};
 use crate::proxy::Proxy;
 
 const SESSION: &str = "soak";
@@ -29,10 +29,10 @@ impl Source for Mqtt {
     const CONNECTOR: &str = "mqtt";
     type Publisher = Client;
 
-    async fn start(proxy: &Proxy) -> Self {
+    async fn start(proxy: &Proxy, disk: Disk) -> Self {
         // Saved at its end alone: with thousands queued, saving each change would take for ever.
         let settings = ["autosave_on_changes false", "max_queued_messages 0"].map(str::to_owned);
-        let process = Process::start("mosquitto", &settings);
+        let process = Process::start("mosquitto", disk, &settings);
         proxy.leads_to(process.address());
         Self { process, proxied: proxy.address() }
     }

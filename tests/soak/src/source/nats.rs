@@ -11,7 +11,7 @@ use ledger_checker::plan::{Broker, Ordering, Settling};
 use tokio::time::sleep;
 
 use super::{
-    CONCURRENCY, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
+    CONCURRENCY, Disk, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
 };
 use crate::feed::Rate;
 use crate::proxy::Proxy;
@@ -40,13 +40,13 @@ const EVERYTHING: &str = "publish: { allow: \">\" }";
 const NOTHING: &str = "publish: { deny: \">\" }";
 
 /// A server that keeps what it has confirmed. Whoever does not say who it is is the connector.
-fn server(proxy: &Proxy) -> (Process, String) {
+fn server(proxy: &Proxy, disk: Disk) -> (Process, String) {
     let connector = format!("{{ user: connector, password: p, permissions: {{ {EVERYTHING} }} }}");
     let settings = [
         format!("authorization={{ users: [ {{ user: feed, password: feed }}, {connector} ] }}"),
         "no_auth_user=connector".to_owned(),
     ];
-    let process = Process::start("nats", &settings);
+    let process = Process::start("nats", disk, &settings);
     proxy.leads_to(process.address());
     (process, proxy.address())
 }
@@ -61,8 +61,8 @@ impl Source for JetStream {
     const CONNECTOR: &str = "nats";
     type Publisher = Context;
 
-    async fn start(proxy: &Proxy) -> Self {
-        let (process, proxied) = server(proxy);
+    async fn start(proxy: &Proxy, disk: Disk) -> Self {
+        let (process, proxied) = server(proxy, disk);
         let context = jetstream::new(connect(&process).await);
         let subjects = vec!["s.>".to_owned()];
         let config = stream::Config { name: STREAM.to_owned(), subjects, ..Default::default() };
@@ -153,8 +153,8 @@ impl Source for CoreNats {
     const CONNECTOR: &str = "nats";
     type Publisher = Client;
 
-    async fn start(proxy: &Proxy) -> Self {
-        let (process, proxied) = server(proxy);
+    async fn start(proxy: &Proxy, _disk: Disk) -> Self {
+        let (process, proxied) = server(proxy, Disk::Shared);
         Self { process, proxied }
     }
 
@@ -181,9 +181,9 @@ impl Source for CoreNats {
         &mut self.process
     }
 
-    /// A subscriber needs no right but to subscribe, which is asked for once.
+    /// A subscriber needs no right but to subscribe, which is asked for once. Nothing is written to a disk.
     fn unfit(&self) -> &[Kind] {
-        &[Kind::RevokeRights]
+        &[Kind::RevokeRights, Kind::FillDisk]
     }
 
     async fn permit(&mut self, _permitted: bool, _link: &Proxy) {}

@@ -1,6 +1,6 @@
 //! SQS, by ElasticMQ: a standard queue, or a FIFO queue whose groups are the keys.
 //!
-//! The server is frozen and never restarted: when it comes back it has sometimes lost what it had confirmed, and always the
+//! The server is frozen and never restarted, which a full disk would take too: when it comes back it has sometimes lost what it had confirmed, and always the
 //! order of groups.
 
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use integration::Launch;
 use ledger_checker::plan::{Broker, Ordering};
 
 use super::{
-    CONCURRENCY, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
+    CONCURRENCY, Disk, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
 };
 use crate::overload::CALM;
 use crate::proxy::{Proxy, Weather};
@@ -33,8 +33,8 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
     const CONNECTOR: &str = "sqs";
     type Publisher = Queue;
 
-    async fn start(proxy: &Proxy) -> Self {
-        let process = Process::start("elasticmq", &[]);
+    async fn start(proxy: &Proxy, _disk: Disk) -> Self {
+        let process = Process::start("elasticmq", Disk::Shared, &[]);
         proxy.leads_to(process.address());
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::new();
@@ -86,7 +86,7 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
     }
 
     fn unfit(&self) -> &[Kind] {
-        &[Kind::RestartBroker]
+        &[Kind::RestartBroker, Kind::FillDisk]
     }
 
     fn calm(&self) -> Option<(String, Queue)> {

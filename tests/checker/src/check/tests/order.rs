@@ -82,3 +82,23 @@ fn a_pair_does_not_overlap_itself() {
     story.evidence.calls[one].end.as_mut().unwrap().at.ns += 400_000_000;
     story.violates(&[PAIRS]);
 }
+
+/// What follows a letter is not called too early because a kill has the event of the letter called again.
+#[test]
+fn a_letter_is_finished_before_a_fault_has_it_written_again() {
+    let mut story = Story::new();
+    story.call("p", "f", 0, 200);
+    story.call("p", "g", 0, 400);
+    story.bury("g", 0);
+    story.deliver("p", 2);
+    story.killed();
+    story.call("q", "g", 0, 400);
+    story.bury("g", 0);
+    for event in [1, 3] {
+        story.deliver("q", event);
+    }
+    story.sample(4);
+    story.is_kept();
+    story.evidence.faults.clear();
+    story.violates(&[OUTCOMES, ORDER]);
+}
