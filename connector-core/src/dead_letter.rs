@@ -36,6 +36,15 @@ pub enum Address {
     Hold,
 }
 
+impl Address {
+    /// Whether letters of this function may come back to it. A name without a namespace means one
+    /// in the provider's default namespace, which may be the function's.
+    #[must_use]
+    pub fn may_lead_back_to(&self, function: &FunctionName) -> bool {
+        matches!(self, Self::Function(to) if to == function || to.as_str() == function.short())
+    }
+}
+
 /// One dead letter: the event with what is known of its failure.
 #[derive(Debug, Clone)]
 pub struct Letter {
@@ -265,4 +274,20 @@ async fn call_with_letter(
 /// A moment as RFC 3339 text in UTC, to the millisecond.
 fn rfc3339(at: SystemTime) -> String {
     humantime::format_rfc3339_millis(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_without_a_namespace_may_be_the_functions_own() {
+        let leads_back = |to: &str, function: &str| {
+            let address = Address::Function(FunctionName::new(to));
+            address.may_lead_back_to(&FunctionName::new(function))
+        };
+        assert!(leads_back("f", "f") && leads_back("f", "f.ns") && leads_back("f.ns", "f.ns"));
+        assert!(!leads_back("g", "f.ns") && !leads_back("f.other", "f.ns"));
+        assert!(!Address::Hold.may_lead_back_to(&FunctionName::new("f")));
+    }
 }

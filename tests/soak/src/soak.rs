@@ -27,7 +27,7 @@ use crate::tail::Tail;
 /// The functions that every event has to reach.
 pub(crate) const FUNCTIONS: [&str; 2] = ["bill", "ship"];
 /// How long a call may take; one whose answer is lost does.
-const UPSTREAM_TIMEOUT: &str = "4s";
+const UPSTREAM_TIMEOUT: &str = "6s";
 /// The same, where functions start for longer than that.
 const LONG_UPSTREAM_TIMEOUT: &str = "2m";
 /// How many pairs have to be answered well before the next fault.

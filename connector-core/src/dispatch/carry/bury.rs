@@ -42,7 +42,7 @@ impl Carrier<'_> {
                 hold(&format!("{reason}: {}", calls.error));
                 return Ok(None);
             }
-            Address::Function(to) if to == name => {
+            address if address.may_lead_back_to(name) => {
                 hold(&format!("its dead letters would go to itself; {reason}: {}", calls.error));
                 return Ok(None);
             }
@@ -87,7 +87,7 @@ impl Carrier<'_> {
         let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);
         match address {
             Address::Drop | Address::Hold => return None,
-            Address::Function(to) if *to == mapping.function => return None,
+            address if address.may_lead_back_to(&mapping.function) => return None,
             Address::Broker(_) | Address::Function(_) => {}
         }
         let now = SystemTime::now();
