@@ -74,6 +74,9 @@ impl Source for Kafka {
 
     async fn connect(config: Arc<KafkaConfig>, intake: Intake) -> Result<Self, SourceError> {
         raw::share_memory();
+        // Without it OpenSSL is taken apart when the process ends, under threads of librdkafka that
+        // still speak TLS: a connector that had drained in good order died by SIGSEGV now and then.
+        openssl_sys::init();
         session::Session::connect(config, intake).await.map(Self)
     }
 
