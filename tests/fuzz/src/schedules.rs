@@ -40,7 +40,8 @@ fn ticks(schedule: &Schedule, instant: Timestamp) {
         let between = last.as_second().midpoint(tick.as_second());
         for earlier in [between, tick.as_second() - 1] {
             let earlier = Timestamp::from_second(earlier).expect("it lies between two others");
-            if earlier >= last {
+            // Before 1970 what lies in the middle is rounded up, to the tick itself.
+            if earlier >= last && earlier < tick {
                 assert_eq!(next(schedule, earlier), Some(tick), "after {earlier}");
             }
         }
