@@ -18,6 +18,7 @@ use crate::faults::{Fault, Faults};
 use crate::functions::{Catalog, Function, qualified};
 use crate::ledger::{Ledger, PATIENCE, Retention};
 use crate::platform::Platform;
+use crate::port::HeldPort;
 use crate::run::Runner;
 use crate::server;
 use crate::stack::{StackError, StackFile};
@@ -145,13 +146,12 @@ impl DevGateway {
             async_off: !config.asynchronous,
             ..Platform::default()
         };
-        let listener = bind(config.listen).await?;
-        let address = listener
-            .local_addr()
+        let port = HeldPort::at(config.listen)
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let listener = bind(port.address()).await?;
         let ended = CancellationToken::new();
         let state = Arc::new(State {
-            address,
+            port,
             healthy: platform.clone(),
             catalog: RwLock::new(catalog),
             faults: Faults::default(),
@@ -176,12 +176,12 @@ impl DevGateway {
 
     /// `http://host:port`, without a slash at its end; the same after a restart.
     pub fn url(&self) -> String {
-        format!("http://{}", self.state.address)
+        format!("http://{}", self.state.port.address())
     }
 
     /// Where it listens; the same after a restart.
     pub fn address(&self) -> SocketAddr {
-        self.state.address
+        self.state.port.address()
     }
 
     /// Adds a function, or replaces the one of the same name.
@@ -274,7 +274,7 @@ impl DevGateway {
     ///
     /// # Errors
     ///
-    /// When the port has been taken meanwhile.
+    /// When the port cannot be listened on any more.
     pub async fn restart(&self) -> Result<(), StartError> {
         self.state.restart().await
     }
@@ -288,7 +288,8 @@ impl Drop for DevGateway {
 
 /// What the routes share.
 pub(crate) struct State {
-    address: SocketAddr,
+    /// Held, so that it is free for a restart.
+    port: HeldPort,
     /// The platform as configured, which [`State::heal`] restores.
     healthy: Platform,
     catalog: RwLock<Catalog>,
@@ -383,7 +384,7 @@ impl State {
 
     pub(crate) async fn restart(self: &Arc<Self>) -> Result<(), StartError> {
         self.stop().await;
-        let listener = bind(self.address).await?;
+        let listener = bind(self.port.address()).await?;
         *self.uptime.lock().unwrap_or_else(PoisonError::into_inner) = Uptime::new(&self.ended);
         self.serve(listener);
         Ok(())

@@ -278,11 +278,16 @@ impl<S: Source> Soak<S> {
         }
     }
 
-    /// Waits until every lane has been settled further, where that is watched, or there is nothing to do.
+    /// Waits until every lane has been settled further, or all of them to their ends, where that is watched. That
+    /// everything is answered well is not enough: whoever has not been given its lanes back settles nothing of it when
+    /// it is ended.
     async fn settles_further(&mut self) {
-        let latest = |soak: &Self| soak.sampler.as_ref().map(Sampler::latest).unwrap_or_default();
-        let (then, since) = (latest(self), Instant::now());
-        while latest(self).iter().zip(&then).any(|(now, then)| now <= then) && !self.is_done() {
+        let Some(then) = self.sampler.as_ref().map(Sampler::latest) else { return };
+        let since = Instant::now();
+        while let Some(now) = self.sampler.as_ref().map(Sampler::latest)
+            && now.iter().zip(&then).any(|(now, then)| now <= then)
+            && now.iter().sum::<i64>() < i64::try_from(self.pace.made()).unwrap_or(i64::MAX)
+        {
             self.gets_on_in_time(since);
             self.wait(TICK).await;
         }

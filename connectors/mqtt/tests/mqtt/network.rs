@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use dev_gateway::{Config, DevGateway, Function};
+use dev_gateway::{Config, DevGateway, Function, HeldPort};
 
-use crate::support::{Broker, Setup, folder, free_port, gateway, wait_until};
+use crate::support::{Broker, Setup, folder, gateway, wait_until};
 
 async fn echo() -> DevGateway {
     let gateway = gateway().await;
@@ -155,19 +155,19 @@ async fn tls_with_an_authority_and_a_client_certificate_of_ones_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn websockets() {
     let [ca, certificate, key] = certificates(&folder(), "localhost");
-    let (plain, encrypted) = (free_port(), free_port());
+    let (plain, encrypted) = (HeldPort::free(), HeldPort::free());
     let broker = Broker::mosquitto(&[
         "listener @PORT@ 127.0.0.1",
-        &format!("listener {plain} 127.0.0.1"),
+        &format!("listener {} 127.0.0.1", plain.port()),
         "protocol websockets",
-        &format!("listener {encrypted} 127.0.0.1"),
+        &format!("listener {} 127.0.0.1", encrypted.port()),
         "protocol websockets",
         &format!("certfile {certificate}"),
         &format!("keyfile {key}"),
     ]);
     let ways = [
-        (format!("ws://127.0.0.1:{plain}/mqtt"), None),
-        (format!("wss://localhost:{encrypted}/mqtt"), Some(&ca)),
+        (format!("ws://{}/mqtt", plain.address()), None),
+        (format!("wss://localhost:{}/mqtt", encrypted.port()), Some(&ca)),
     ];
     for version in ["4", "5"] {
         for (url, ca_file) in &ways {
@@ -192,7 +192,8 @@ async fn it_starts_first_and_recovers() {
     std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
     let mut broker = Broker::mosquitto(&[]);
     broker.down();
-    let listen = format!("127.0.0.1:{}", free_port());
+    let port = HeldPort::free();
+    let listen = port.address();
     let unborn = gateway().await;
     let setup = Setup::new(&format!("tcp://the-broker:{}", broker.port), &unborn)
         .with("topic", "t")
@@ -208,7 +209,7 @@ async fn it_starts_first_and_recovers() {
         ]);
     let connector = setup.start();
     connector.wait_unready("gateway").await;
-    let config = Config { listen: listen.parse().unwrap(), ..Config::default() };
+    let config = Config { listen, ..Config::default() };
     let gateway = DevGateway::start(config).await.unwrap();
     gateway.deploy(Function::named("f").topic("t"));
     connector.wait_unready("broker").await;

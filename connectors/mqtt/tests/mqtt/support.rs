@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dev_gateway::{Config, DevGateway};
+use dev_gateway::{Config, DevGateway, HeldPort};
 
 /// How long a state is waited for before the test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,10 +48,6 @@ pub(crate) fn folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(unique("mqtt"));
     std::fs::create_dir_all(&folder).unwrap();
     folder
-}
-
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A private broker.
@@ -272,13 +268,16 @@ impl Setup {
     }
 
     pub(crate) fn start(&self) -> Connector {
-        let admin = free_port();
+        let admin = HeldPort::free();
         let log = folder().join("connector.log");
         let file = std::fs::File::create(&log).unwrap();
         let binary = env!("CARGO_BIN_EXE_mqtt-connector").to_owned();
         let mut words = self.program.iter().chain([&binary]);
         let mut command = Command::new(words.next().unwrap());
-        command.args(words).envs(self.env.iter().cloned()).env("admin_port", admin.to_string());
+        command
+            .args(words)
+            .envs(self.env.iter().cloned())
+            .env("admin_port", admin.port().to_string());
         let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Connector { child, admin, log }
     }
@@ -294,7 +293,7 @@ impl Setup {
 /// A running connector.
 pub(crate) struct Connector {
     child: Child,
-    admin: u16,
+    admin: HeldPort,
     log: PathBuf,
 }
 
@@ -305,7 +304,7 @@ impl Connector {
 
     /// Status and body of one of its pages.
     pub(crate) fn get(&self, path: &str) -> Option<(u16, String)> {
-        let mut connection = TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
+        let mut connection = TcpStream::connect(self.admin.address()).ok()?;
         write!(connection, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer).ok()?;

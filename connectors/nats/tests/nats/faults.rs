@@ -185,7 +185,7 @@ async fn starts_first(early: Duration) {
     gateway.stop().await;
     let hosts = directory().join("hosts");
     std::fs::write(&hosts, "127.0.0.1 localhost\n").unwrap();
-    let servers = format!("the-server:{}", server.port);
+    let servers = format!("the-server:{}", server.port());
     let connector = Connector::with_hosts(&hosts, &servers, &gateway, &[("stream", "S")]);
     connector.until_unready("gateway").await;
     tokio::time::sleep(early).await;

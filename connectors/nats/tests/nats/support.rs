@@ -4,7 +4,6 @@ mod connector;
 mod server;
 
 use std::fmt::Debug;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,11 +44,6 @@ pub(crate) async fn until_is<T: PartialEq + Debug>(
         assert!(Instant::now() < deadline, "{what} should be {wanted:?} and is {seen:?}");
         sleep(Duration::from_millis(20)).await;
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// A new directory of this test's own.

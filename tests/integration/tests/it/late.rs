@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dev_gateway::{Config, DevGateway, Function};
+use dev_gateway::{Config, DevGateway, Function, HeldPort};
 use integration::{Connector, Launch, Mosquitto, unique};
 use tokio::time::sleep;
 
@@ -37,18 +37,12 @@ impl Names {
     }
 }
 
-/// Starts the gateway at this address, with one function.
-async fn gateway(listen: &str, function: Function) -> DevGateway {
-    let listen = listen.parse().expect("it is an address");
-    let gateway = DevGateway::start(Config { listen, ..Config::default() }).await;
-    let gateway = gateway.expect("the port was free a moment ago");
+/// Starts the gateway at this port, with one function.
+async fn gateway(port: &HeldPort, function: Function) -> DevGateway {
+    let config = Config { listen: port.address(), ..Config::default() };
+    let gateway = DevGateway::start(config).await.expect("the port is held for it");
     gateway.deploy(function);
     gateway
-}
-
-fn free_address() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").to_string()
 }
 
 /// One line for each change of state, one summary a minute, and no line twice.
@@ -68,15 +62,15 @@ fn judge(lines: &[String], lasted: Duration) {
 #[tokio::test]
 #[ignore = "minutes"]
 async fn cron_waits_for_its_gateway() {
-    let (names, address, began) = (Names::new(), free_address(), Instant::now());
-    let (_, port) = address.rsplit_once(':').expect("it has a port");
-    let launch = names.launch("cron").set("gateway_url", format!("http://the-gateway:{port}"));
+    let (names, port, began) = (Names::new(), HeldPort::free(), Instant::now());
+    let launch =
+        names.launch("cron").set("gateway_url", format!("http://the-gateway:{}", port.port()));
     let connector = launch.start().await;
     connector.not_ready("gateway").await;
     sleep(OUTAGE).await;
     names.resolve("the-gateway", &connector, "gateway").await;
     let ticking = Function::named("f").topic("cron-function").annotation("schedule", "@every 1s");
-    let gateway = gateway(&address, ticking).await;
+    let gateway = gateway(&port, ticking).await;
     connector.ready().await;
     judge(&connector.lines(), began.elapsed());
     gateway.ledger().wait_for("a tick", |calls| calls.well().count() > 0).await;
@@ -86,13 +80,12 @@ async fn cron_waits_for_its_gateway() {
 #[tokio::test]
 #[ignore = "minutes"]
 async fn mqtt_waits_for_its_gateway_and_its_broker() {
-    let (names, address, began) = (Names::new(), free_address(), Instant::now());
-    let (_, port) = address.rsplit_once(':').expect("it has a port");
+    let (names, port, began) = (Names::new(), HeldPort::free(), Instant::now());
     let broker = Mosquitto::start(&[]);
     broker.down();
     let launch = names
         .launch("mqtt")
-        .set("gateway_url", format!("http://the-gateway:{port}"))
+        .set("gateway_url", format!("http://the-gateway:{}", port.port()))
         .set("broker", format!("tcp://the-broker:{}", broker.port()))
         .set("id", "late")
         .set("topics", "t")
@@ -101,7 +94,7 @@ async fn mqtt_waits_for_its_gateway_and_its_broker() {
     connector.not_ready("gateway").await;
     sleep(OUTAGE).await;
     names.resolve("the-gateway", &connector, "gateway").await;
-    let gateway = gateway(&address, Function::named("f").topic("t")).await;
+    let gateway = gateway(&port, Function::named("f").topic("t")).await;
     connector.not_ready("broker").await;
     sleep(OUTAGE).await;
     names.resolve("the-broker", &connector, "broker").await;

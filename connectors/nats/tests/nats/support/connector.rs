@@ -5,12 +5,12 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use dev_gateway::DevGateway;
+use dev_gateway::{DevGateway, HeldPort};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::{PATIENCE, Server, free_port, until};
+use super::{PATIENCE, Server, until};
 
 /// The connector's binary: the one that was built with this test, or, for proofs and figures, the
 /// one that is shipped, which has to be built beforehand.
@@ -26,7 +26,7 @@ fn connector() -> PathBuf {
 /// A connector's process.
 pub(crate) struct Connector {
     child: Child,
-    admin: String,
+    admin: HeldPort,
     log: Arc<Mutex<Vec<String>>>,
     http: reqwest::Client,
 }
@@ -52,7 +52,7 @@ impl Connector {
     ) -> Self {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let port = free_port();
+        let admin = HeldPort::free();
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -60,7 +60,7 @@ impl Connector {
             .env("gateway_url", gateway.url())
             .env("rebuild_interval", "200ms")
             .env("asynchronous_invocation", "false")
-            .env("admin_port", port.to_string())
+            .env("admin_port", admin.port().to_string())
             .env("initial_retry_wait", "50ms")
             .env("max_retry_wait", "1s")
             .env("grace_period", "12s");
@@ -73,7 +73,7 @@ impl Connector {
         keep(child.stdout.take().unwrap(), &log);
         keep(child.stderr.take().unwrap(), &log);
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        Self { child, admin: format!("http://127.0.0.1:{port}"), log, http }
+        Self { child, admin, log, http }
     }
 
     /// Starts one that resolves names by a hosts file of its own.
@@ -90,7 +90,8 @@ impl Connector {
     }
 
     async fn get(&self, path: &str) -> Option<(u16, String)> {
-        let answer = self.http.get(format!("{}{path}", self.admin)).send().await.ok()?;
+        let answer =
+            self.http.get(format!("http://{}{path}", self.admin.address())).send().await.ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.text().await.ok()?))
     }

@@ -9,10 +9,11 @@ use async_nats::jetstream::consumer::{self, pull};
 use async_nats::jetstream::stream::{self, RetentionPolicy, Stream};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
+use dev_gateway::HeldPort;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{directory, free_port, until, until_is};
+use super::{directory, until, until_is};
 
 /// The server's binary, fetched once.
 fn binary() -> PathBuf {
@@ -32,7 +33,9 @@ fn binary() -> PathBuf {
 
 /// A server with a store of its own.
 pub(crate) struct Server {
-    pub(crate) port: u16,
+    port: HeldPort,
+    /// The port for the other servers of its cluster.
+    _route: Option<HeldPort>,
     pub(crate) directory: PathBuf,
     child: Option<Child>,
     client: Option<Client>,
@@ -45,8 +48,7 @@ impl Server {
 
     /// With further lines of configuration.
     pub(crate) async fn with(more: &str) -> Self {
-        let (port, directory) = (free_port(), directory());
-        let mut server = Self { port, directory, child: None, client: None };
+        let mut server = Self::new(None);
         server.configure(more);
         server.up().await;
         server
@@ -54,17 +56,17 @@ impl Server {
 
     /// Three servers that share their streams.
     pub(crate) async fn cluster() -> [Self; 3] {
-        let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let all: Vec<_> =
-            routes.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+        let routes: [HeldPort; 3] = std::array::from_fn(|_| HeldPort::free());
+        let all = routes.each_ref().map(|route| format!("\"nats://{}\"", route.address()));
         let mut servers = Vec::new();
-        for (n, route) in routes.iter().enumerate() {
-            let (port, directory) = (free_port(), directory());
-            let server = Self { port, directory, child: None, client: None };
-            server.configure(&format!(
-                "server_name: n{n}\ncluster {{ name: c, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
+        for (n, route) in routes.into_iter().enumerate() {
+            let cluster = format!(
+                "server_name: n{n}\ncluster {{ name: c, listen: \"{}\", routes: [{}] }}",
+                route.address(),
                 all.join(", ")
-            ));
+            );
+            let server = Self::new(Some(route));
+            server.configure(&cluster);
             servers.push(server);
         }
         for server in &mut servers {
@@ -76,10 +78,15 @@ impl Server {
         servers.try_into().ok().unwrap()
     }
 
+    fn new(route: Option<HeldPort>) -> Self {
+        let (port, directory) = (HeldPort::free(), directory());
+        Self { port, _route: route, directory, child: None, client: None }
+    }
+
     pub(crate) fn configure(&self, more: &str) {
-        let (port, data) = (self.port, self.directory.join("data"));
+        let (address, data) = (self.port.address(), self.directory.join("data"));
         let config = format!(
-            "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n{more}\n",
+            "listen: \"{address}\"\njetstream {{ store_dir: \"{}\", sync_interval: always }}\n{more}\n",
             data.display()
         );
         std::fs::write(self.directory.join("server.conf"), config).unwrap();
@@ -107,7 +114,7 @@ impl Server {
     }
 
     async fn served(&mut self) {
-        let address = ("127.0.0.1", self.port);
+        let address = self.port.address();
         until("the server", async || {
             let stream = tokio::net::TcpStream::connect(address).await.ok()?;
             let mut line = String::new();
@@ -142,6 +149,10 @@ impl Server {
         self.signal("-CONT").await;
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port.port()
+    }
+
     /// Makes it read its configuration again.
     pub(crate) async fn reload(&self) {
         self.signal("-HUP").await;
@@ -154,7 +165,7 @@ impl Server {
     }
 
     pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.port.address().to_string()
     }
 
     /// A client without credentials; one for the test.
@@ -198,7 +209,7 @@ impl Server {
     /// Publishes bytes that no client library would: `head` is the headers, their first line and
     /// the blank one at the end included.
     pub(crate) async fn publish_raw(&self, subject: &[u8], head: &[u8], payload: &[u8]) {
-        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(self.port.address()).await.unwrap();
         let (header, total) = (head.len(), head.len() + payload.len());
         let mut sent = b"CONNECT {\"verbose\":false,\"headers\":true}\r\nHPUB ".to_vec();
         sent.extend(subject);

@@ -1,12 +1,11 @@
 //! Connectors as processes.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use dev_gateway::DevGateway;
+use dev_gateway::{DevGateway, HeldPort};
 use tokio::process::Child;
 
 use super::{PATIENCE, broker, http, repository, unique};
@@ -81,11 +80,7 @@ impl Setup {
 
     /// Starts it. It may not be ready yet.
     pub(crate) async fn start(&self) -> Connector {
-        let port = {
-            // Bound and let go: the next to ask gets another.
-            let free = TcpListener::bind("127.0.0.1:0").unwrap();
-            free.local_addr().unwrap().port()
-        };
+        let admin = HeldPort::free();
         let log = repository().join("var/sqs-tests");
         std::fs::create_dir_all(&log).unwrap();
         let log = log.join(format!("{}.log", unique("connector")));
@@ -97,14 +92,14 @@ impl Setup {
             .args(&words[1..])
             .env_clear()
             .envs(&self.env)
-            .env("admin_port", port.to_string())
+            .env("admin_port", admin.port().to_string())
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Connector { child, http: http(), port, log }
+        Connector { child, http: http(), admin, log }
     }
 
     /// Starts it and waits until it is ready.
@@ -119,13 +114,13 @@ impl Setup {
 pub(crate) struct Connector {
     child: Child,
     http: reqwest::Client,
-    port: u16,
+    admin: HeldPort,
     log: PathBuf,
 }
 
 impl Connector {
     async fn page(&self, path: &str) -> Option<(u16, String)> {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let url = format!("http://{}{path}", self.admin.address());
         let answer = self.http.get(url).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }

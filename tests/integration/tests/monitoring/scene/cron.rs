@@ -1,9 +1,7 @@
 //! Cron: a schedule that cannot be read, a gateway that is down, and a replica that cannot ask
 //! whose turn it is.
 
-use std::net::TcpListener;
-
-use dev_gateway::Function;
+use dev_gateway::{Function, HeldPort};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use integration::Launch;
 use integration::metrics::Metrics;
@@ -12,7 +10,7 @@ use super::{Fired, Scene, Station, end_all, station};
 
 pub(super) struct Cron {
     /// Where the replica without its lease will be.
-    port: u16,
+    port: HeldPort,
     stations: Vec<Station>,
 }
 
@@ -20,10 +18,7 @@ impl Cron {
     pub(super) async fn set() -> Self {
         let ticking = scheduled("work", "@every 1s");
         let stations = vec![Station::open("cron", &Launch::new("cron"), [ticking]).await];
-        // A port that was free a moment ago.
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
-        Self { port, stations }
+        Self { port: HeldPort::free(), stations }
     }
 }
 
@@ -37,7 +32,7 @@ impl Scene for Cron {
     }
 
     fn latecomer(&self) -> Option<(&'static str, String)> {
-        Some(("cron-lease", format!("127.0.0.1:{}", self.port)))
+        Some(("cron-lease", self.port.address().to_string()))
     }
 
     fn publish(&self) -> LocalBoxFuture<'_, ()> {
@@ -47,7 +42,7 @@ impl Scene for Cron {
     fn begin(&mut self) -> LocalBoxFuture<'_, ()> {
         async {
             let launch = Launch::new("cron")
-                .set("admin_port", self.port.to_string())
+                .set("admin_port", self.port.port().to_string())
                 .set("lease", "cron-connector")
                 .set("lease_namespace", "openfaas")
                 .set("kubernetes_api", "http://127.0.0.1:1");
