@@ -84,7 +84,11 @@ test-unit: need ## Run the tests that need no broker
 
 .PHONY: prove
 prove: need ## Prove at full size that nothing is lost: kills, outages, a second replica, failing functions and brokers (about twenty minutes)
-	@$(DEV) TEST_RELEASED_BINARIES=1 RUST_TEST_THREADS=1 tests/run.sh --package integration --test prove -- --ignored --nocapture
+	@$(DEV) TEST_RELEASED_BINARIES=1 RUST_TEST_THREADS=1 tests/run.sh --package integration --test prove -- --ignored --nocapture --skip leaders_change
+
+.PHONY: prove-leaders
+prove-leaders: need ## Prove it on a Kafka cluster of three whose leaders are killed CHANGES=50 times (about a quarter of an hour)
+	@$(DEV) TEST_RELEASED_BINARIES=1 CHANGES="$(CHANGES)" tests/run.sh --package integration --test prove leaders_change -- --ignored --nocapture
 
 .PHONY: prove-model
 prove-model: need ## Run what delivers through every order of events, one step deeper, and 20,000 random ones in each world (about fifteen minutes)

@@ -6,6 +6,7 @@ pub(crate) mod mqtt;
 pub(crate) mod sqs;
 
 use integration::{Gateway, Launch};
+use tokio::task::JoinHandle;
 
 use crate::figures::Row;
 
@@ -63,6 +64,13 @@ pub(crate) trait Source: Sized {
 
     /// The headers of a call, one a line, as `oha` takes them.
     fn headers(&self, place: &Place) -> Vec<String>;
+
+    /// Receives so many events from there beside the connector, with the broker's client alone, and tells what
+    /// [stamp](crate::latency) each had and when it came, both in nanoseconds since 1970. It tells what the broker takes
+    /// from what the connector adds; `None` where that is not asked.
+    fn receiver(&self, _place: &Place, _count: u64) -> Option<JoinHandle<Vec<(u64, u64)>>> {
+        None
+    }
 
     /// What only this source has to show.
     async fn more(&self) -> Vec<Row> {

@@ -2,11 +2,17 @@
 
 use integration::{Broker, Gateway, Launch, Record, unique};
 use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::util::Timeout;
 use serde_json::json;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{PAYLOAD, Place, RUNNING, Sender, Source};
 use crate::figures::{Row, ratio};
+use crate::latency::{now, stamp};
 use crate::run::Run;
 
 const KEYS: usize = 1_000;
@@ -71,6 +77,27 @@ impl Source for Kafka {
         config.set("bootstrap.servers", self.0.address()).set("acks", "all").set("linger.ms", "0");
         let client = config.create().expect("the producer's settings are right");
         Producer { client, topic: place.name.clone() }
+    }
+
+    fn receiver(&self, place: &Place, count: u64) -> Option<JoinHandle<Vec<(u64, u64)>>> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.0.address()).set("group.id", unique("bare"));
+        let consumer: BaseConsumer = config.create().expect("the consumer's settings are right");
+        let mut all = TopicPartitionList::new();
+        for partition in 0..place.width {
+            let partition = i32::try_from(partition).expect("few partitions");
+            all.add_partition_offset(&place.name, partition, Offset::Beginning)
+                .expect("it is an offset");
+        }
+        consumer.assign(&all).expect("the partitions are there");
+        Some(spawn_blocking(move || {
+            let mut received = Vec::new();
+            while (received.len() as u64) < count {
+                let Some(Ok(record)) = consumer.poll(Timeout::Never) else { continue };
+                received.push((stamp(record.payload().unwrap_or_default()), now()));
+            }
+            received
+        }))
     }
 
     fn headers(&self, place: &Place) -> Vec<String> {
