@@ -7,8 +7,10 @@
 #![expect(unsafe_code, reason = "what has no safe wrapper, or one that panics")]
 
 mod configs;
+mod memory;
 
 pub(crate) use configs::topic_settings;
+pub(crate) use memory::{return_memory, share_memory};
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -22,23 +24,6 @@ use rdkafka::message::{BorrowedMessage, OwnedHeaders};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::login::Token;
-
-/// Has all threads allocate from one pool.
-///
-/// glibc gives each its own, eight for each processor at most, and what a pool once held it hardly
-/// gives back. With every session that is lost librdkafka ends its threads and begins others, so
-/// that one pool after the other grew to what a client takes. They would rarely wait for each
-/// other: one thread does nearly all of the work.
-///
-/// `man 3 mallopt`, `M_ARENA_MAX`. Other C libraries have one pool, or do not grow by threads.
-pub(crate) fn share_memory() {
-    #[cfg(target_env = "gnu")]
-    {
-        // SAFETY: it sets a number, which may be done at any time.
-        let set = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
-        debug_assert_eq!(set, 1, "the C library knows of pools");
-    }
-}
 
 /// The headers of a record: any bytes, order and duplicates kept, null told from empty.
 pub(crate) fn headers(message: &BorrowedMessage<'_>) -> Vec<Attribute> {

@@ -268,11 +268,11 @@ impl<S: Source> Soak<S> {
         running
     }
 
-    /// Waits until a good deal has been answered well since, or there is nothing to do.
+    /// Waits until a good deal has been answered well since. There is always more to do while things are broken.
     async fn gets_on(&mut self) {
         self.tick();
         let (enough, since) = (self.tail.well() + LIFE, Instant::now());
-        while self.tail.well() < enough && !self.is_done() {
+        while self.tail.well() < enough {
             self.gets_on_in_time(since);
             self.wait(TICK).await;
         }

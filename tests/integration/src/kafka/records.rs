@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -132,6 +132,13 @@ impl Broker {
             let sent = portion.iter().map(|record| send(self.clients().producer(), topic, record));
             try_join_all(sent).await.expect("the broker stores the records");
         }
+    }
+
+    /// Writes records at once; equal partitions in order. Tells of each whether the broker has confirmed it: it may have
+    /// stored what it has not.
+    pub async fn confirmed(&self, topic: &str, records: &[Record]) -> Vec<bool> {
+        let sent = records.iter().map(|record| send(self.clients().producer(), topic, record));
+        join_all(sent).await.iter().map(Result::is_ok).collect()
     }
 
     /// Writes records by a producer with these settings, such as `("compression.type", "zstd")`.

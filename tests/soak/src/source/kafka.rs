@@ -157,13 +157,18 @@ pub(crate) struct Producer {
 }
 
 impl Publisher for Producer {
-    /// The client repeats what is not confirmed, and the broker stores it once.
+    /// The client repeats what has no answer, and the broker stores it once. A broker whose disk is full answers that it
+    /// does not know what is wrong, which the client takes for final.
     async fn publish(&mut self, events: Vec<Event>) -> Result<(), Unsure> {
-        let records = events.into_iter().map(|event| {
+        let record = |event: &Event| {
             let partition = i32::try_from(event.number % self.partitions).expect("few");
-            Record::of(event.payload).key(event.key).partition(partition)
-        });
-        self.broker.produce_all(&self.topic, records).await;
-        Ok(())
+            Record::of(event.payload.clone()).key(event.key.clone()).partition(partition)
+        };
+        let records: Vec<_> = events.iter().map(record).collect();
+        let confirmed = self.broker.confirmed(&self.topic, &records).await;
+        let mut unsure = events;
+        let mut confirmed = confirmed.into_iter();
+        unsure.retain(|_| confirmed.next() == Some(false));
+        if unsure.is_empty() { Ok(()) } else { Err(Unsure(unsure)) }
     }
 }
