@@ -21,6 +21,8 @@ const RECORDS: usize = 400_000;
 
 /// How often the leader changes, unless `CHANGES` says otherwise.
 const CHANGES: usize = 50;
+/// How long calls take then: so long that there are records for all of it.
+const SLOW_MS: (u64, u64) = (20, 400);
 /// How long one change may take on a busy machine.
 const CHANGE: Duration = Duration::from_secs(90);
 
@@ -52,7 +54,8 @@ async fn nothing_is_lost_when_leaders_change_again_and_again() {
 /// Kills the leader of one partition after the other, and each time lets it come back.
 async fn leaders_change(cluster: &Cluster, changes: usize) -> PathBuf {
     let scale = &Scale::FULL;
-    let mut stage = two_replicas("leaders of a cluster of three change", cluster, scale).await;
+    let mut stage =
+        two_replicas("leaders of a cluster of three change", cluster, scale, SLOW_MS).await;
     let topic = stage.topic().to_owned();
     for partition in (0..LANES).cycle().take(changes) {
         let partition = i32::try_from(partition).expect("there are few");
@@ -65,10 +68,15 @@ async fn leaders_change(cluster: &Cluster, changes: usize) -> PathBuf {
 }
 
 /// Two connectors that share the partitions, and call.
-async fn two_replicas(name: &'static str, cluster: &Cluster, scale: &Scale) -> Stage {
+async fn two_replicas(
+    name: &'static str,
+    cluster: &Cluster,
+    scale: &Scale,
+    latency_ms: (u64, u64),
+) -> Stage {
     let brokers = cluster.all().clone();
     let mut stage = Stage::open(name, brokers, RECORDS, scale, Ordering::Key, false).await;
-    stage.functions_answer(LATENCY_MS).await;
+    stage.functions_answer(latency_ms).await;
     // The session that members have by default. No function hangs here, so no call is given up: on a busy machine the
     // answer to one might be late.
     let settings = [("session_timeout", "10s"), ("upstream_timeout", "60s")];
@@ -79,7 +87,8 @@ async fn two_replicas(name: &'static str, cluster: &Cluster, scale: &Scale) -> S
 }
 
 async fn brokers_fail(cluster: &Cluster, scale: &Scale) -> PathBuf {
-    let mut stage = two_replicas("brokers of a cluster of three fail", cluster, scale).await;
+    let mut stage =
+        two_replicas("brokers of a cluster of three fail", cluster, scale, LATENCY_MS).await;
     let topic = stage.topic().to_owned();
 
     let leader = async || cluster.leader(&topic, 0).await;
