@@ -16,6 +16,7 @@ use integration::{Launch, script, unique};
 use ledger_checker::plan::{Broker, Ordering, Settling};
 
 use crate::feed::{KEYS, Rate};
+use crate::overload::Flood;
 use crate::proxy::Proxy;
 use crate::schedule::Kind;
 
@@ -65,6 +66,11 @@ pub(crate) trait Source: Sized {
     /// How fast events are sent, unless there are to be too many.
     fn rate(&self) -> Rate {
         Rate::Called
+    }
+
+    /// What is too much for it.
+    fn flood(&self) -> Flood {
+        Flood::USUAL
     }
 
     /// A topic with a lane of its own and who sends to it, where this source's connector has more than one lane in a run.

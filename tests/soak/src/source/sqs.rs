@@ -12,7 +12,7 @@ use ledger_checker::plan::{Broker, Ordering};
 use super::{
     CONCURRENCY, Disk, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
 };
-use crate::overload::CALM;
+use crate::overload::{CALM, Flood};
 use crate::proxy::{Proxy, Weather};
 use crate::schedule::Kind;
 
@@ -74,6 +74,8 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
             .set("AWS_EC2_METADATA_DISABLED", "true")
             .set("wait_time", "2s")
             .set("visibility_timeout", format!("{LEASE_SECONDS}s"))
+            // Where there is a third function, it has a share of its own.
+            .set("max_inflight", (3 * CONCURRENCY).to_string())
     }
 
     fn process(&mut self) -> &mut Process {
@@ -87,6 +89,11 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
 
     fn unfit(&self) -> &[Kind] {
         &[Kind::RestartBroker, Kind::FillDisk]
+    }
+
+    /// With 10,000 messages waiting the server takes and gives a few in a second.
+    fn flood(&self) -> Flood {
+        Flood::SLOW
     }
 
     fn calm(&self) -> Option<(String, Queue)> {
