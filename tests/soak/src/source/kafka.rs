@@ -161,7 +161,9 @@ impl Publisher for Producer {
     async fn publish(&mut self, events: Vec<Event>) -> Result<(), Unsure> {
         let records = events.into_iter().map(|event| {
             let partition = i32::try_from(event.number % self.partitions).expect("few");
-            Record::of(event.payload).key(event.key).partition(partition)
+            let headers = event.headers().into_iter();
+            let record = Record::of(event.payload).key(event.key).partition(partition);
+            headers.fold(record, |record, (name, value)| record.header(&name, value))
         });
         self.broker.produce_all(&self.topic, records).await;
         Ok(())
