@@ -128,7 +128,7 @@ prove-monitoring: need ## Prove that every alert fires in its fault and every pa
 	@$(DEV) tests/run.sh --package integration --test monitoring -- --ignored --nocapture
 
 .PHONY: soak
-soak: need ## Break everything around a connector for as long as asked: SOURCE=kafka|sqs|sqs-fifo|jetstream|nats|mqtt SECONDS=600 (or EVENTS=1000000, or ROUNDS=50) SEED=1; DEAD_LETTERS=1 with kafka
+soak: need ## Break everything around a connector for as long as asked: SOURCE=kafka|sqs|sqs-fifo|jetstream|nats|mqtt SECONDS=600 (or EVENTS=1000000, or ROUNDS=50) SEED=1; DEAD_LETTERS=1 has functions refuse some events (all but nats), OVERLOAD=1 sends too many
 	@tests/need.sh faketime=faketime
 	@$(DEV) cargo run --locked --quiet --package soak -- "$(or $(SOURCE),kafka)" \
 	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \

@@ -32,6 +32,7 @@ pub mod dead_letter;
 pub mod dispatch;
 pub mod event;
 pub mod fail_point;
+pub mod fingerprint;
 pub mod fleet;
 pub mod functions;
 pub mod gateway;
@@ -61,6 +62,7 @@ pub mod testing;
 pub mod topics;
 
 pub use event::{Attribute, Event, EventId, FunctionName, OrderKey};
+pub use fingerprint::fingerprint;
 pub use lane::{Intake, Lane, LaneOptions, Loan, Redrive, Settled, Slot, Verdict};
 pub use pending::{AnyOrder, InOrder, Pending};
 pub use settlement::Settlement;

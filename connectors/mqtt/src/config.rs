@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use connector_core::fingerprint;
 use connector_core::secret::{Secret, SecretError, SecretFile};
 use connector_core::settings::{Form, Origin, Setting, Values};
 use connector_core::source::SourceConfig;
@@ -139,13 +140,9 @@ impl MqttConfig {
     }
 }
 
-/// Ten hexadecimal digits that tell texts apart: FNV-1a. Part of client ids, so it must never
-/// change: the broker knows its sessions by it.
+/// Ten hexadecimal digits that tell texts apart in client ids.
 fn short_hash(text: &str) -> String {
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
-    format!("{:010x}", hash >> 24)
+    format!("{:010x}", fingerprint(text) >> 24)
 }
 
 impl SourceConfig for MqttConfig {

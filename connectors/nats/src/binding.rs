@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, pull};
+use connector_core::fingerprint;
 
 use crate::subject::Filter;
 
@@ -126,11 +127,7 @@ pub(crate) fn created(durable: &str, filter: &Filter, from: DeliverPolicy) -> pu
 /// The name of the consumer that is created for one filter: a filter's own characters are not
 /// legal in a name.
 pub(crate) fn name(durable: &str, filter: &Filter) -> String {
-    // FNV-1a, 64 bits: the name must be the same in every version of this program.
-    let hash = filter.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    format!("{durable}-{hash:016x}")
+    format!("{durable}-{:016x}", fingerprint(filter.as_str()))
 }
 
 /// Whether the consumer was created by [`created`] under this `durable`, and for which filter.

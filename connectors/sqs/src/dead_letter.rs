@@ -10,6 +10,7 @@ use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use connector_core::dead_letter::Letter;
 use connector_core::source::{Letterbox, StoreError};
+use connector_core::{FunctionName, fingerprint};
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
@@ -72,16 +73,14 @@ impl LetterQueue {
         if !self.queue.is_fifo() {
             return Outgoing { body, attributes, group: None, deduplication: None };
         }
-        let id = letter.event.id.as_str().trim_start_matches("sqs:").to_owned();
         let group = letter.event.key.as_ref();
         let group = group.map(|group| String::from_utf8_lossy(group).into_owned());
         Outgoing {
             body,
             attributes,
             // Letters of a queue that promises no order need not wait for each other.
-            group: Some(group.unwrap_or_else(|| id.clone())),
-            // Storing is repeated until it is known to have worked.
-            deduplication: Some(id),
+            group: Some(group.unwrap_or_else(|| message_id(letter).to_owned())),
+            deduplication: Some(deduplication(letter)),
         }
     }
 }
@@ -90,6 +89,18 @@ impl Letterbox for LetterQueue {
     fn store<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move { self.send(letter).await.map_err(|trouble| StoreError(trouble.why)) })
     }
+}
+
+/// What names a letter: storing it is repeated until it is known to have worked. Each function has a letter of its own, and
+/// its name may be too long for SQS beside the message's id.
+fn deduplication(letter: &Letter) -> String {
+    let function = letter.function.as_ref().map_or("-", FunctionName::as_str);
+    format!("{}-{:016x}", message_id(letter), fingerprint(function))
+}
+
+/// What SQS calls the letter's message.
+fn message_id(letter: &Letter) -> &str {
+    letter.event.id.as_str().trim_start_matches("sqs:")
 }
 
 pub(crate) type Attributes = HashMap<String, MessageAttributeValue>;
@@ -146,7 +157,7 @@ mod tests {
     use std::time::SystemTime;
 
     use bytes::Bytes;
-    use connector_core::{Attribute, Event, EventId, FunctionName};
+    use connector_core::{Attribute, Event, EventId};
 
     use super::*;
 
@@ -185,6 +196,17 @@ mod tests {
         assert_eq!(names(3), [ALL_NOTES]);
         assert_eq!(names(9), [ALL_NOTES]);
         assert!(names(10).is_empty());
+    }
+
+    #[test]
+    fn each_function_has_a_letter_of_its_own() {
+        let named = |name| {
+            let function = Some(FunctionName::new(name));
+            deduplication(&Letter { function, ..letter(0) })
+        };
+        assert_eq!(named("f.ns"), named("f.ns"));
+        assert_ne!(named("f.ns"), named("g.ns"));
+        assert_eq!(named(&"f".repeat(127)).len(), "1".len() + 17);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::plan::{Broker, Fault, FaultKind, Ordering, Settling};
 
 mod facts;
 mod judgement;
+mod letters;
 mod load;
 mod order;
 mod outcomes;
@@ -39,7 +40,8 @@ pub fn judge(evidence: &Evidence) -> Judgement {
         rules.push(outcomes::lost_to_faults_alone(&facts));
     } else {
         rules.push(outcomes::nothing_lost(&facts));
-        rules.push(outcomes::letters_unchanged(&facts));
+        rules.push(letters::letters_unchanged(&facts));
+        rules.push(letters::letters_once(&facts, &exposed));
         rules.push(outcomes::one_outcome(&facts, &exposed));
     }
     rules.push(repetitions);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::ledger::Call;
-use crate::plan::{Broker, Entry, Fault, Run, Sample};
+use crate::plan::{Broker, Entry, Fault, Message, Run, Sample};
 
 /// Everything there is to judge by.
 #[derive(Clone, Debug)]
@@ -51,14 +51,14 @@ pub struct Stored {
     pub content: Content,
 }
 
-/// What has to come back unchanged.
+/// What has to come back unchanged. Of what only the plan tells: the key in base64, and the payload's hash in its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     /// The key.
     pub key: Option<Vec<u8>>,
     /// The payload.
     pub payload: Vec<u8>,
-    /// The headers, in order.
+    /// The headers, in order; by their names where the plan tells, since not every broker keeps an order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
@@ -73,6 +73,39 @@ pub struct Letter {
     pub function: String,
     /// Its content, without what was added to say so.
     pub content: Content,
+}
+
+/// What connectors add to a letter's headers begins so.
+const NOTE: &str = "X-Dead-Letter-";
+
+impl Letter {
+    /// That which stands at this position: what it is, parted from the headers that say what it is.
+    #[must_use]
+    pub fn at(position: i64, mut content: Content) -> Self {
+        let is_own = |(name, _): &(String, _)| !name.starts_with(NOTE);
+        let (own, notes): (_, Vec<_>) = content.headers.into_iter().partition(is_own);
+        content.headers = own;
+        let note = |wanted: &str| {
+            let value = notes.iter().find(|(name, _)| name.strip_prefix(NOTE) == Some(wanted));
+            let value = value.and_then(|(_, value)| value.as_deref());
+            value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
+        };
+        Self { position, event_id: note("Position"), function: note("Function"), content }
+    }
+}
+
+impl From<Message> for Content {
+    fn from(message: Message) -> Self {
+        let headers = message.headers.into_iter();
+        let mut headers: Vec<_> =
+            headers.map(|(name, value)| (name, Some(value.into_bytes()))).collect();
+        headers.sort();
+        Self {
+            key: message.key.map(String::into_bytes),
+            payload: message.body.into_bytes(),
+            headers,
+        }
+    }
 }
 
 /// A plan that cannot be judged by.
@@ -110,7 +143,8 @@ impl Evidence {
             ends: Vec::new(),
             left: None,
         };
-        let (mut known, mut letters) = (HashSet::new(), Vec::new());
+        let mut letters = Vec::new();
+        let (mut known, mut contents) = (HashSet::new(), Vec::new());
         for entry in entries {
             match entry {
                 Entry::Run(_) => return Err(PlanError::NoRun),
@@ -119,18 +153,21 @@ impl Evidence {
                 Entry::Produced(event) => {
                     let body = hash(&event.body)?;
                     if known.insert(body) {
-                        evidence.produced.push((body, event.key));
+                        evidence.produced.push((body, event.key.clone()));
+                        contents.push(Content::from(event));
                     } else {
                         *evidence.sent_again.entry(body).or_default() += 1;
                     }
                 }
                 Entry::Fault(fault) => evidence.faults.push((fault, evidence.produced.len())),
                 Entry::End(end) => evidence.left = Some(end.left),
-                Entry::Letter(letter) => letters.push((hash(&letter.body)?, letter.function)),
+                Entry::Letter(letter) => letters.push(Content::from(letter)),
             }
         }
         if !matches!(evidence.run.broker, Broker::Kafka { .. }) {
-            evidence.store_what_was_produced(letters);
+            evidence.store_what_was_produced(contents);
+            let letters = (0..).zip(letters).map(|(position, letter)| Letter::at(position, letter));
+            evidence.letters = letters.collect();
         }
         Ok(evidence)
     }
@@ -141,34 +178,29 @@ impl Evidence {
         self.calls = calls.filter(|call| !self.beside.contains(&call.function)).collect();
     }
 
-    fn store_what_was_produced(&mut self, letters: Vec<(u64, String)>) {
-        let stored = (0_i64..).zip(&self.produced).map(|(position, (body, key))| Stored {
+    fn store_what_was_produced(&mut self, contents: Vec<Content>) {
+        let events = (0_i64..).zip(&self.produced).zip(contents);
+        let stored = events.map(|((position, (body, _)), content)| Stored {
             id: format!("event {position}"),
             body: *body,
             lane: 0,
             position,
-            // Base64 of our own making; whatever else it were would still be told from the other keys.
-            content: Content { key: key.clone().map(String::into_bytes), ..Content::default() },
+            content,
         });
         self.stored = stored.collect();
         self.ends = vec![i64::try_from(self.stored.len()).unwrap_or(i64::MAX)];
-        let by_body = self.by_body();
-        let letters = (0_i64..).zip(letters).map(|(position, (body, function))| {
-            let event = by_body.get(&body).map(|event| &self.stored[*event]);
-            Letter {
-                position,
-                // Payloads are compared by their hashes, so one that was changed is of no event.
-                event_id: event.map_or_else(|| format!("{body:016x}"), |event| event.id.clone()),
-                function,
-                content: event.map(|event| event.content.clone()).unwrap_or_default(),
-            }
-        });
-        self.letters = letters.collect();
     }
 
-    /// Where each event id stands in [`stored`](Self::stored).
+    /// Which of [`stored`](Self::stored) an id names: one that the broker gives, or else the one that it was called as.
     pub(crate) fn by_id(&self) -> HashMap<&str, usize> {
-        self.stored.iter().enumerate().map(|(index, event)| (&*event.id, index)).collect()
+        if matches!(self.run.broker, Broker::Kafka { .. }) {
+            return self.stored.iter().enumerate().map(|(n, event)| (&*event.id, n)).collect();
+        }
+        let by_body = self.by_body();
+        let calls = self.calls.iter();
+        calls
+            .filter_map(|call| Some((&**call.event_id.as_ref()?, *by_body.get(&call.body)?)))
+            .collect()
     }
 
     /// Where each payload's hash stands in [`stored`](Self::stored).

@@ -16,9 +16,6 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// How long nothing may come although there is more to read.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// What connectors add to a letter's headers begins so.
-const NOTE: &str = "X-Dead-Letter-";
-
 /// A broker that does not tell what is needed.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
@@ -66,7 +63,9 @@ pub fn gather(evidence: &mut Evidence) -> Result<(), BrokerError> {
 
     let mut letters = Vec::new();
     if let Some(topic) = dead_letters {
-        read(&consumer, topic, |record| letters.push(letter(record)))?;
+        read(&consumer, topic, |record| {
+            letters.push(Letter::at(record.offset(), content(record)))
+        })?;
     }
 
     let mut asked = TopicPartitionList::new();
@@ -144,23 +143,5 @@ fn content(record: &BorrowedMessage<'_>) -> Content {
         key: record.key().map(<[u8]>::to_vec),
         payload: record.payload().unwrap_or_default().to_vec(),
         headers,
-    }
-}
-
-/// Splits a letter into what it is and what was added behind the headers it came with.
-fn letter(record: &BorrowedMessage<'_>) -> Letter {
-    let mut content = content(record);
-    let own = content.headers.iter().position(|(name, _)| name.starts_with(NOTE));
-    let notes = own.map_or_else(Vec::new, |own| content.headers.split_off(own));
-    let note = |wanted: &str| {
-        let value = notes.iter().find(|(name, _)| name.strip_prefix(NOTE) == Some(wanted));
-        let value = value.and_then(|(_, value)| value.as_deref());
-        value.map(|value| String::from_utf8_lossy(value).into_owned()).unwrap_or_default()
-    };
-    Letter {
-        position: record.offset(),
-        event_id: note("Position"),
-        function: note("Function"),
-        content,
     }
 }

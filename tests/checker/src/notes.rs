@@ -3,10 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use crate::plan::{End, Entry, Fault, LEDGER, PLAN, Produced, Run, Writer, fnv1a};
+use crate::plan::{End, Entry, Fault, LEDGER, Message, PLAN, Run, Writer};
 
 /// A run that is being written down. [`judged`](crate::judged) reads its folder.
 pub struct Notes {
@@ -67,20 +64,12 @@ impl Notes {
         Ok((name, content_type))
     }
 
-    /// Events are about to be stored, or sent again: the keys and payloads.
+    /// Events are about to be stored, or sent again.
     ///
     /// # Errors
     /// See [`begin`](Self::begin).
-    pub fn produced<K, P>(&mut self, events: impl IntoIterator<Item = (K, P)>) -> io::Result<()>
-    where
-        K: AsRef<[u8]>,
-        P: AsRef<[u8]>,
-    {
-        let entries = events.into_iter().map(|(key, payload)| {
-            let body = format!("{:016x}", fnv1a(payload.as_ref()));
-            Entry::Produced(Produced { body, key: Some(STANDARD.encode(key)) })
-        });
-        self.plan.write(&entries.collect::<Vec<_>>())
+    pub fn produced(&mut self, events: impl IntoIterator<Item = Message>) -> io::Result<()> {
+        self.plan.write(&events.into_iter().map(Entry::Produced).collect::<Vec<_>>())
     }
 
     /// Something was done.
@@ -97,5 +86,13 @@ impl Notes {
     /// See [`begin`](Self::begin).
     pub fn end(&mut self, left: u64) -> io::Result<()> {
         self.plan.write(&[Entry::End(End { left })])
+    }
+
+    /// These dead letters are at the broker.
+    ///
+    /// # Errors
+    /// See [`begin`](Self::begin).
+    pub fn letters(&mut self, letters: impl IntoIterator<Item = Message>) -> io::Result<()> {
+        self.plan.write(&letters.into_iter().map(Entry::Letter).collect::<Vec<_>>())
     }
 }

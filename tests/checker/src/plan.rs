@@ -12,6 +12,8 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -40,13 +42,13 @@ pub enum Entry {
     },
     /// An event is about to be stored at the broker. Said again when it is sent again because nobody knows whether it was
     /// stored: then the broker may have it twice.
-    Produced(Produced),
+    Produced(Message),
     /// Something was done to the connectors, or to what they depend on.
     Fault(Fault),
     /// What the broker has in the end, where the checker does not ask it itself.
     End(End),
-    /// A dead letter found there.
-    Letter(LetterFound),
+    /// A dead letter found there, in the order in which the broker gave them out, where the checker does not ask it itself.
+    Letter(Message),
 }
 
 /// What is run.
@@ -102,6 +104,32 @@ impl Broker {
     }
 }
 
+/// What the broker of a run makes of a dead letter that it is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetterSentAgain {
+    /// It knows the letter by its id, and has it once.
+    Kept,
+    /// It knows what it is sent again because it has not answered, and nothing else: an event that is called again may have
+    /// another letter.
+    KeptInSession,
+    /// It has it twice.
+    Doubled,
+}
+
+impl Run {
+    /// What the broker makes of a dead letter that it is sent again.
+    #[must_use]
+    pub fn letter_sent_again(&self) -> LetterSentAgain {
+        match self.broker {
+            Broker::JetStream => LetterSentAgain::Kept,
+            // A FIFO queue.
+            Broker::Sqs if self.ordering == Ordering::Settled => LetterSentAgain::Kept,
+            Broker::Kafka { .. } => LetterSentAgain::KeptInSession,
+            Broker::Sqs | Broker::CoreNats | Broker::Mqtt => LetterSentAgain::Doubled,
+        }
+    }
+}
+
 /// How a connector settles with its broker, which decides what may be called again.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(tag = "by", rename_all = "snake_case")]
@@ -137,14 +165,26 @@ pub enum Ordering {
     None,
 }
 
-/// One event, told from all others by its payload.
+/// One event, told from all others by its payload; or one dead letter.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Produced {
+pub struct Message {
     /// The FNV-1a hash of the payload, 64 bits in hexadecimal. No two payloads of a run have the same.
     pub body: String,
     /// The key, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The headers; of a letter with those that tell what it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<(String, String)>,
+}
+
+impl Message {
+    /// That of a key and a payload, with these headers.
+    #[must_use]
+    pub fn of(key: &str, payload: &[u8], headers: Vec<(String, String)>) -> Self {
+        let body = format!("{:016x}", fnv1a(payload));
+        Self { body, key: Some(STANDARD.encode(key)), headers }
+    }
 }
 
 /// Something that was done, and the bounds of the moment when it was.
@@ -241,15 +281,6 @@ impl Fault {
 pub struct End {
     /// How many events are not settled.
     pub left: u64,
-}
-
-/// A dead letter as an independent client found it.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct LetterFound {
-    /// The hash of its payload, as in [`Produced`].
-    pub body: String,
-    /// The function it says would not answer well, as `name.namespace`.
-    pub function: String,
 }
 
 /// What the broker said was settled, and what had been written by then.

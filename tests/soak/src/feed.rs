@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ledger_checker::notes::Notes;
+use ledger_checker::plan::Message;
 use tokio::time::sleep;
 
 use crate::source::{Event, Publisher, Unsure};
@@ -104,6 +105,8 @@ pub(crate) async fn feed(
 }
 
 fn write_down(notes: &SharedNotes, events: &[Event]) {
-    let produced = events.iter().map(|event| (&event.key, &event.payload));
+    let produced = events
+        .iter()
+        .map(|event| Message::of(&event.key, event.payload.as_bytes(), event.headers()));
     notes.lock().produced(produced).expect("the plan can be written");
 }

@@ -23,13 +23,26 @@ const CALM_MS: u64 = 20;
 const EACH: (usize, Duration) = (10, Duration::from_millis(100));
 /// How long it is alone, at most; a tenth of the flood if that is less.
 const ALONE: Duration = Duration::from_secs(60);
-/// How long the calls of a flooded function take, in milliseconds: by 32 running calls of each, 16 events are called in a
-/// second. So slow that what piles up in ten minutes is called within a few more.
-const FLOODED_MS: (u64, u64) = (1_000, 3_000);
-/// How many events a second are ten times as many.
-const FLOOD: u32 = 160;
 /// Over how long the calls of `calm` are counted.
 const WINDOW: Duration = Duration::from_secs(10);
+
+/// How slow functions are in a flood, and how many events are then ten times too many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flood {
+    /// How long a call takes, in milliseconds.
+    call_ms: (u64, u64),
+    /// How many events are sent in a second.
+    each_second: u32,
+}
+
+impl Flood {
+    /// By 32 running calls of each function 16 events are called in a second. So slow that what piles up in ten minutes
+    /// is called within a few more.
+    pub(crate) const USUAL: Self = Self { call_ms: (1_000, 3_000), each_second: 160 };
+    /// The like for a broker that thousands of waiting messages slow down: 1.3 events are called in a second, and some
+    /// 7,000 wait after ten minutes.
+    pub(crate) const SLOW: Self = Self { call_ms: (12_500, 37_500), each_second: 13 };
+}
 
 /// What keeps `calm` busy.
 struct Calm {
@@ -70,8 +83,9 @@ impl<S: Source> Soak<S> {
     pub(crate) async fn flood(mut self, lasts: Duration) -> Outcome {
         let calm = self.source.calm().map(|(_, publisher)| Calm::feed(publisher));
         let alone = if calm.is_some() { self.alone(lasts).await } else { Vec::new() };
-        let feeding = self.feed(Rate::EachSecond(FLOOD)).await;
-        let flooded = self.flooded(lasts).await;
+        let flood = self.source.flood();
+        let feeding = self.feed(Rate::EachSecond(flood.each_second)).await;
+        let flooded = self.flooded(flood, lasts).await;
         let mut beside = String::new();
         if let Some(calm) = calm {
             calm.end().await;
@@ -93,9 +107,9 @@ impl<S: Source> Soak<S> {
 
     /// Lets events pile up: how often `calm` is called in each window. What piled up is called by functions that are well
     /// again.
-    async fn flooded(&mut self, lasts: Duration) -> Vec<usize> {
+    async fn flooded(&mut self, flood: Flood, lasts: Duration) -> Vec<usize> {
         "ten times too much is sent".clone_into(&mut self.doing);
-        let (least, most) = FLOODED_MS;
+        let (least, most) = flood.call_ms;
         for function in FUNCTIONS {
             let fault = json!({ "delay_ms": least, "delay_max_ms": most });
             self.gateway.fault(function, &fault).await;

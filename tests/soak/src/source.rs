@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use integration::kafka::Sampler;
 use integration::process::{Signal, send};
 use integration::{Launch, script, unique};
-use ledger_checker::plan::{Broker, Ordering, Settling};
+use ledger_checker::plan::{Broker, Message, Ordering, Settling};
 
 use crate::feed::{KEYS, Rate};
+use crate::overload::Flood;
 use crate::proxy::Proxy;
 use crate::schedule::Kind;
 
@@ -37,7 +38,7 @@ pub(crate) trait Source: Sized {
     /// Starts the broker, behind the proxy; on a disk of its own, if that is to be filled.
     async fn start(proxy: &Proxy, disk: Disk) -> Self;
 
-    /// Has what functions refuse become dead letters, where the judge can read these. Asked before anything below.
+    /// Has what functions refuse become dead letters, where these can be read. Asked before anything below.
     async fn keeps_letters(&mut self) -> bool {
         false
     }
@@ -67,6 +68,11 @@ pub(crate) trait Source: Sized {
         Rate::Called
     }
 
+    /// What is too much for it.
+    fn flood(&self) -> Flood {
+        Flood::USUAL
+    }
+
     /// A topic with a lane of its own and who sends to it, where this source's connector has more than one lane in a run.
     fn calm(&self) -> Option<(String, Self::Publisher)> {
         None
@@ -85,8 +91,18 @@ pub(crate) trait Source: Sized {
         0
     }
 
+    /// How many events are not settled, where that can be asked while a connector runs.
+    async fn unsettled(&self) -> Option<u64> {
+        None
+    }
+
     /// How many events are not settled, after the connector has ended.
     async fn left(&self) -> u64;
+
+    /// What is in its [letterbox](Self::keeps_letters), where the judge does not ask the broker itself.
+    async fn letters(&self) -> Vec<Message> {
+        Vec::new()
+    }
 }
 
 /// What the judge has to know.
@@ -124,6 +140,12 @@ impl Event {
         let key = number % KEYS;
         let padding = "x".repeat(number * 7 % 200);
         Self { number, key: format!("k{key}"), payload: format!("event {number} {padding}") }
+    }
+
+    /// None, one or two, which are found in its dead letter again.
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        let tag = |n| (format!("Tag-{n}"), format!("{n} of {}", self.number));
+        (0..self.number % 3).map(tag).collect()
     }
 }
 

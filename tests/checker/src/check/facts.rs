@@ -9,6 +9,8 @@ use crate::plan::{Fault, FaultKind, Ordering, Sample, Settling};
 
 /// How long the broker may take to take note of a commit that was sent in time, and a busy machine to send it.
 const COMMIT_TRAVEL_NS: u64 = 250_000_000;
+/// How long after such an answer a letter may be on its way, and the broker's confirmation: a busy one takes a while.
+const LETTER_TRAVEL_NS: u64 = 2_000_000_000;
 /// How long an answer that the gateway has written down may be on its way.
 const ANSWER_TRAVEL_NS: u64 = 250_000_000;
 
@@ -147,6 +149,24 @@ impl<'a> Facts<'a> {
             well.or(buried)
         };
         self.pairs(event).iter().map(of_pair).try_fold(0, |latest, ns| ns.map(|ns| latest.max(ns)))
+    }
+
+    /// How many outages of the broker may have kept its confirmation of a letter of this pair from whoever stored it: those
+    /// that met a letter on its way, which it is once a call has ended. Only where each event is settled on its own: it is
+    /// called again when its lease ends meanwhile.
+    pub(super) fn outages_while_storing(&self, pair: &Pair) -> usize {
+        if !matches!(self.evidence.run.settling, Settling::Single { .. }) || pair.letters.is_empty()
+        {
+            return 0;
+        }
+        let calls = pair.calls.iter().map(|call| &self.evidence.calls[*call]);
+        let ends: Vec<_> = calls.filter_map(|call| call.end).map(|end| end.at).collect();
+        let meets = |outage: &&Fault| {
+            let since = self.ns_at(outage.before).saturating_sub(LETTER_TRAVEL_NS);
+            ends.iter().any(|end| end.place <= outage.after && end.ns >= since)
+        };
+        let faults = self.evidence.faults.iter().map(|(fault, _)| fault);
+        faults.filter(|fault| fault.kind == FaultKind::BrokerOutage).filter(meets).count()
     }
 
     /// The time when the ledger was so long.

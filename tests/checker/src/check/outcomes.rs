@@ -105,53 +105,29 @@ pub(super) fn lost_to_faults_alone(facts: &Facts<'_>) -> Rule {
     rule
 }
 
-/// Every dead letter is the event it says it is, unchanged.
-pub(super) fn letters_unchanged(facts: &Facts<'_>) -> Rule {
-    let mut rule = Rule::new("dead letters are byte for byte what was produced");
-    let by_id = facts.evidence.by_id();
-    for letter in &facts.evidence.letters {
-        let named = format!("letter {} for {:?}", letter.position, letter.event_id);
-        rule.look(match by_id.get(&*letter.event_id) {
-            None => Some(format!("{named} is of no event")),
-            Some(_) if !facts.evidence.run.functions.contains(&letter.function) => {
-                Some(format!("{named} is of the unknown function {:?}", letter.function))
-            }
-            Some(event) => {
-                let was = &facts.evidence.stored[*event].content;
-                let is = &letter.content;
-                let differs = [
-                    (was.payload != is.payload, "payload"),
-                    (was.key != is.key, "key"),
-                    (was.headers != is.headers, "headers"),
-                ];
-                let differs: Vec<_> = differs.iter().filter(|(d, _)| *d).map(|(_, w)| *w).collect();
-                (!differs.is_empty()).then(|| format!("{named} differs in {}", differs.join(", ")))
-            }
-        });
-    }
-    rule
-}
-
-/// A pair is delivered or dead-lettered, not both, and has one letter: but for what a fault explains.
+/// A pair is delivered or dead-lettered, not both: but for what a fault explains, and what the broker has twice.
 pub(super) fn one_outcome(facts: &Facts<'_>, exposed: &[Exposed<'_>]) -> Rule {
     let mut rule = Rule::new("delivered + dead-lettered = produced, for each function");
     for event in 0..facts.evidence.stored.len() {
         for (function, pair) in facts.pairs(event).iter().enumerate() {
-            let outcomes = pair.letters.len() + usize::from(facts.first_well(pair).is_some());
+            let (buried, well) = (!pair.letters.is_empty(), facts.first_well(pair).is_some());
+            let name = || facts.name(event, function);
             let calls = || pair.calls.iter().map(|call| &facts.evidence.calls[*call]);
             let explained = || {
                 let (Some(first), Some(last)) = (calls().next(), calls().next_back()) else {
                     return false;
                 };
-                exposed.iter().any(|exposed| exposed.explains(event, first, last))
+                facts.evidence.copies(event) > 0
+                    || facts.outages_while_storing(pair) > 0
+                    || exposed.iter().any(|exposed| exposed.explains(event, first, last))
             };
-            rule.look((outcomes != 1 && !(outcomes > 1 && explained())).then(|| {
-                let letters = pair.letters.len();
-                format!(
-                    "{} has {outcomes} outcomes, {letters} of them letters",
-                    facts.name(event, function)
-                )
-            }));
+            rule.look(match (buried, well) {
+                (true, true) => {
+                    (!explained()).then(|| format!("{} is delivered and a letter", name()))
+                }
+                (false, false) => Some(format!("{} has no outcome", name())),
+                (true, false) | (false, true) => None,
+            });
         }
     }
     rule

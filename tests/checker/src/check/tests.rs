@@ -12,6 +12,7 @@ use std::collections::HashMap;
 
 mod commits;
 mod evidence;
+mod letters;
 mod order;
 mod outcomes;
 mod repetitions;
@@ -33,6 +34,7 @@ const LOAD: &str = "each fault met calls running and events unread, as many as w
 const STORED: &str = "the broker has each event that was produced, once";
 const CALLS: &str = "each call carries one event's payload under its id";
 const LETTERS: &str = "dead letters are byte for byte what was produced";
+const ONCE: &str = "no dead letter is stored again without a fault to explain it";
 const PROCESSES: &str = "each process called, on connections of its own";
 
 /// Four events in one lane, with the keys a, b, a and none, for the functions f and g; and a ledger to be written.
@@ -116,6 +118,14 @@ impl Story {
         story.bury("g", 1);
         story.sample(4);
         story
+    }
+
+    /// The broker is another one, which is told of each event by itself and knows nothing of more than one at a time.
+    fn settles_each(&mut self, broker: Broker, ordering: Ordering) {
+        let settling = Settling::Single { lease_ms: 3_000, travel_ms: 0 };
+        let run = &mut self.evidence.run;
+        (run.broker, run.ordering, run.settling, run.lane_window) = (broker, ordering, settling, 1);
+        self.evidence.left = Some(0);
     }
 
     fn moment(&mut self) -> Moment {

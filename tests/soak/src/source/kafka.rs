@@ -162,7 +162,11 @@ impl Publisher for Producer {
     async fn publish(&mut self, events: Vec<Event>) -> Result<(), Unsure> {
         let record = |event: &Event| {
             let partition = i32::try_from(event.number % self.partitions).expect("few");
-            Record::of(event.payload.clone()).key(event.key.clone()).partition(partition)
+            let headers = event.headers().into_iter();
+            let record = Record::of(event.payload.clone()).key(event.key.clone());
+            headers
+                .fold(record, |record, (name, value)| record.header(&name, value))
+                .partition(partition)
         };
         let records: Vec<_> = events.iter().map(record).collect();
         let confirmed = self.broker.confirmed(&self.topic, &records).await;

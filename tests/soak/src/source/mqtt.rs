@@ -1,28 +1,37 @@
 //! MQTT 5 on Mosquitto, QoS 1: one session, the keys are topics.
 
+mod wire;
+
 use std::io;
 use std::time::Duration;
 
 use integration::Launch;
-use ledger_checker::plan::{Broker, Ordering};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use ledger_checker::plan::{Broker, Message, Ordering};
 use tokio::time::timeout;
 
 use super::{CONCURRENCY, Disk, Event, Process, Promise, Publisher, Source, Unsure, single};
 use crate::proxy::Proxy;
+use wire::{FEED_IN_TABLE, Link, Packet, Published};
 
 const SESSION: &str = "soak";
 /// A list of passwords without the connector's. Without a list any password will do.
 const SOMEBODY_ELSE: &str = "nobody:$7$101$HSyjGn3WmlK1nKT4$H+iXtv+BWy5YuFIEfhRL9hTfm05EucSjTNWq2XJxlSJoApgrlRzEHUmWxANbS456nZTnoUVLAkJdLoEX2xmgUg==\n";
+/// Who keeps the dead letters, their topic, and where each says on which topic its message came.
+const KEEPER: &str = "keeper";
+const LETTERS: &str = "letters";
+const LETTER_TOPIC: &str = "X-Topic";
 /// How many messages the broker may send that are not acknowledged.
 const WINDOW: usize = 64;
+/// How many messages Mosquitto takes that it has not acknowledged.
+const TOGETHER: usize = 20;
 /// How long a broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
 
 pub(crate) struct Mqtt {
     process: Process,
     proxied: String,
+    /// Whether there are dead letters.
+    letters: bool,
 }
 
 impl Source for Mqtt {
@@ -34,7 +43,18 @@ impl Source for Mqtt {
         let settings = ["autosave_on_changes false", "max_queued_messages 0"].map(str::to_owned);
         let process = Process::start("mosquitto", disk, &settings);
         proxy.leads_to(process.address());
-        Self { process, proxied: proxy.address() }
+        Self { process, proxied: proxy.address(), letters: false }
+    }
+
+    /// By a session that is there from the beginning: a letter for nobody is not stored.
+    async fn keeps_letters(&mut self) -> bool {
+        let keep = async {
+            let mut keeper = Link::begin(self.process.address(), KEEPER).await?;
+            keeper.subscribe(LETTERS).await
+        };
+        keep.await.expect("the broker lets everybody subscribe");
+        self.letters = true;
+        true
     }
 
     fn promise(&self) -> Promise {
@@ -52,6 +72,10 @@ impl Source for Mqtt {
     }
 
     fn settings(&self, launch: Launch) -> Launch {
+        let launch = match self.letters {
+            true => launch.set("dead_letter", format!("topic:{LETTERS}")),
+            false => launch,
+        };
         launch
             .set("broker", format!("tcp://{}", self.proxied))
             .set("topic", self.topic())
@@ -82,7 +106,7 @@ impl Source for Mqtt {
     }
 
     async fn publisher(&self) -> Client {
-        Client { address: self.process.address().to_owned(), connection: None }
+        Client { address: self.process.address().to_owned(), link: None }
     }
 
     /// Mosquitto reads little while it sends a session what piled up, so thousands may lie in the sockets.
@@ -99,19 +123,40 @@ impl Source for Mqtt {
     /// What the session is sent when somebody takes it up again.
     async fn left(&self) -> u64 {
         let count = async {
-            let mut connection = connect(self.process.address(), SESSION, false).await?;
-            connection.write_all(&[PINGREQ, 0]).await?;
-            let mut left = 0;
-            loop {
-                match receive(&mut connection).await?.0 & 0xf0 {
-                    PUBLISH => left += 1,
-                    PINGRESP => return io::Result::Ok(left),
-                    _ => {}
-                }
-            }
+            let mut link = Link::resume(self.process.address(), SESSION).await?;
+            io::Result::Ok(link.sent().await?.len() as u64)
         };
         timeout(ANSWER, count).await.ok().and_then(Result::ok).unwrap_or(u64::MAX)
     }
+
+    async fn letters(&self) -> Vec<Message> {
+        if !self.letters {
+            return Vec::new();
+        }
+        let all = async {
+            let mut keeper = Link::resume(self.process.address(), KEEPER).await?;
+            let mut letters = Vec::new();
+            loop {
+                let some = keeper.sent().await?;
+                if some.is_empty() {
+                    return io::Result::Ok(letters);
+                }
+                for letter in some {
+                    keeper.acknowledge(letter.id).await?;
+                    letters.push(letter_of(letter));
+                }
+            }
+        };
+        all.await.expect("the broker keeps its sessions")
+    }
+}
+
+/// A letter with the key that its message's topic ended with, and all properties but that one.
+fn letter_of(letter: Published) -> Message {
+    let (topics, headers): (Vec<_>, _) =
+        letter.properties.into_iter().partition(|(name, _)| name == LETTER_TOPIC);
+    let key = topics.first().and_then(|(_, topic)| topic.split_once('/'));
+    Message::of(key.map_or("", |(_, key)| key), &letter.payload, headers)
 }
 
 /// How many bytes a connection of the kernel's table has been sent to one of these ports that nobody has read there. Not of
@@ -133,117 +178,50 @@ fn queued(line: &str, ports: &[String]) -> Option<usize> {
     }
 }
 
-/// Where the feed comes from, to be told from whoever else is connected.
-const FEED: &str = "127.0.0.2:0";
-/// The same in the kernel's table.
-const FEED_IN_TABLE: &str = "0200007F:";
 const PUBACK_BYTES: usize = 4;
 
-const CONNECT: u8 = 0x10;
-const PUBLISH: u8 = 0x30;
-const PUBACK: u8 = 0x40;
-const PINGREQ: u8 = 0xc0;
-const PINGRESP: u8 = 0xd0;
-
-/// A client of 3.1.1 that does no more than is needed to publish, and so knows of each message whether it was
-/// acknowledged: libraries send again what was not, without saying so.
+/// A client that does no more than is needed to publish, and so knows of each message whether it was acknowledged:
+/// libraries send again what was not, without saying so.
 pub(crate) struct Client {
     address: String,
-    connection: Option<TcpStream>,
+    link: Option<Link>,
 }
 
 impl Publisher for Client {
     async fn publish(&mut self, mut events: Vec<Event>) -> Result<(), Unsure> {
-        let mut acknowledged = vec![false; events.len()];
-        let sent = timeout(ANSWER, self.send(&events, &mut acknowledged)).await;
-        if matches!(sent, Ok(Ok(()))) {
-            return Ok(());
-        }
-        self.connection = None;
-        let mut acknowledged = acknowledged.into_iter();
-        events.retain(|_| !acknowledged.next().unwrap_or(false));
-        Err(Unsure(events))
-    }
-}
-
-impl Client {
-    async fn send(&mut self, events: &[Event], acknowledged: &mut [bool]) -> io::Result<()> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(connect(&self.address, "feed", true).await?),
-        };
-        let mut packets = Vec::new();
-        for (id, event) in (1_u16..).zip(events) {
-            let topic = format!("t/{}", event.key);
-            let mut body = text(&topic);
-            body.extend(id.to_be_bytes());
-            body.extend(event.payload.as_bytes());
-            packets.extend(packet(PUBLISH | 0x02, &body));
-        }
-        connection.write_all(&packets).await?;
-        while acknowledged.contains(&false) {
-            let (kind, body) = receive(connection).await?;
-            if kind == PUBACK && body.len() >= 2 {
-                let id = usize::from(u16::from_be_bytes([body[0], body[1]]));
-                if let Some(known) = acknowledged.get_mut(id.wrapping_sub(1)) {
-                    *known = true;
-                }
+        while !events.is_empty() {
+            let some = &events[..events.len().min(TOGETHER)];
+            let mut acknowledged = vec![false; some.len()];
+            let sent = timeout(ANSWER, self.send(some, &mut acknowledged)).await;
+            let mut acknowledged = acknowledged.into_iter();
+            events.retain(|_| !acknowledged.next().unwrap_or(false));
+            if !matches!(sent, Ok(Ok(()))) {
+                self.link = None;
+                return Err(Unsure(events));
             }
         }
         Ok(())
     }
 }
 
-async fn connect(address: &str, id: &str, clean: bool) -> io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(FEED.parse().map_err(io::Error::other)?)?;
-    let address = address.parse().map_err(io::Error::other)?;
-    let mut connection = socket.connect(address).await?;
-    let mut body = text("MQTT");
-    // 3.1.1, and no keep alive.
-    body.extend([4, u8::from(clean) << 1, 0, 0]);
-    body.extend(text(id));
-    connection.write_all(&packet(CONNECT, &body)).await?;
-    let (_, answer) = receive(&mut connection).await?;
-    match answer.as_slice() {
-        // A session that is to be taken up has to be there.
-        [present, 0] if clean || *present == 1 => Ok(connection),
-        _ => Err(io::Error::other("the broker refuses the connection")),
-    }
-}
-
-fn text(text: &str) -> Vec<u8> {
-    let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
-    [&length.to_be_bytes(), text.as_bytes()].concat()
-}
-
-fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut packet = vec![kind];
-    let mut length = body.len();
-    loop {
-        let low = u8::try_from(length % 128).unwrap_or(0);
-        length /= 128;
-        packet.push(low | if length > 0 { 0x80 } else { 0 });
-        if length == 0 {
-            break;
+impl Client {
+    async fn send(&mut self, events: &[Event], acknowledged: &mut [bool]) -> io::Result<()> {
+        let link = match &mut self.link {
+            Some(link) => link,
+            none => none.insert(Link::begin(&self.address, "feed").await?),
+        };
+        for (id, event) in (1..).zip(events) {
+            let (topic, payload) = (format!("t/{}", event.key), event.payload.clone().into_bytes());
+            link.publish(&topic, &Published { id, payload, properties: event.headers() });
         }
-    }
-    packet.extend(body);
-    packet
-}
-
-async fn receive(connection: &mut TcpStream) -> io::Result<(u8, Vec<u8>)> {
-    let kind = connection.read_u8().await?;
-    let (mut length, mut shift) = (0_usize, 0);
-    loop {
-        let byte = connection.read_u8().await?;
-        length |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            break;
+        link.flush().await?;
+        while acknowledged.contains(&false) {
+            if let Packet::PubAck(id) = link.receive().await?
+                && let Some(known) = acknowledged.get_mut(usize::from(id).wrapping_sub(1))
+            {
+                *known = true;
+            }
         }
+        Ok(())
     }
-    let mut body = vec![0; length];
-    connection.read_exact(&mut body).await?;
-    Ok((kind, body))
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, Context, stream};
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::stream::{self, Stream};
+use async_nats::jetstream::{self, Context};
 use integration::{Launch, until};
-use ledger_checker::plan::{Broker, Ordering, Settling};
+use ledger_checker::plan::{Broker, Message, Ordering, Settling};
 use tokio::time::sleep;
 
 use super::{
@@ -18,7 +19,12 @@ use crate::proxy::Proxy;
 use crate::schedule::Kind;
 
 const STREAM: &str = "S";
+const SUBJECTS: &str = "s.>";
 const CONSUMER: &str = "d";
+/// The stream of dead letters, and their subject.
+const LETTERS: (&str, &str) = ("L", "letters");
+/// Where a letter has the subject that its message came on.
+const LETTER_SUBJECT: &str = "X-Dead-Letter-Subject";
 /// How long until a message is sent again that the server has not confirmed.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -26,6 +32,8 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct JetStream {
     process: Process,
     proxied: String,
+    /// Whether there are dead letters.
+    letters: bool,
 }
 
 async fn connect(process: &Process) -> Client {
@@ -64,9 +72,7 @@ impl Source for JetStream {
     async fn start(proxy: &Proxy, disk: Disk) -> Self {
         let (process, proxied) = server(proxy, disk);
         let context = jetstream::new(connect(&process).await);
-        let subjects = vec!["s.>".to_owned()];
-        let config = stream::Config { name: STREAM.to_owned(), subjects, ..Default::default() };
-        let stream = context.create_stream(config).await.expect("the server creates the stream");
+        let stream = create(&context, STREAM, SUBJECTS).await;
         let config = pull::Config {
             durable_name: Some(CONSUMER.to_owned()),
             ack_wait: Duration::from_secs(LEASE_SECONDS),
@@ -74,7 +80,14 @@ impl Source for JetStream {
             ..Default::default()
         };
         stream.create_consumer(config).await.expect("the server creates the consumer");
-        Self { process, proxied }
+        Self { process, proxied, letters: false }
+    }
+
+    async fn keeps_letters(&mut self) -> bool {
+        let (stream, subject) = LETTERS;
+        create(&jetstream::new(connect(&self.process).await), stream, subject).await;
+        self.letters = true;
+        true
     }
 
     fn promise(&self) -> Promise {
@@ -88,10 +101,14 @@ impl Source for JetStream {
     }
 
     fn topic(&self) -> String {
-        "s.>".to_owned()
+        SUBJECTS.to_owned()
     }
 
     fn settings(&self, launch: Launch) -> Launch {
+        let launch = match self.letters {
+            true => launch.set("dead_letter", format!("subject:{}", LETTERS.1)),
+            false => launch,
+        };
         launch
             .set("broker_host", &self.proxied)
             .set("stream", STREAM)
@@ -111,15 +128,47 @@ impl Source for JetStream {
         jetstream::new(connect(&self.process).await)
     }
 
-    async fn left(&self) -> u64 {
+    async fn unsettled(&self) -> Option<u64> {
         let context = jetstream::new(connect(&self.process).await);
-        let look = async || {
-            let stream = context.get_stream(STREAM).await.ok()?;
-            let info = stream.consumer_info(CONSUMER).await.ok()?;
-            Some(info.num_pending + info.num_ack_pending as u64)
-        };
-        until("the consumer", look, Option::is_some).await.unwrap_or(u64::MAX)
+        let stream = context.get_stream(STREAM).await.ok()?;
+        let info = stream.consumer_info(CONSUMER).await.ok()?;
+        Some(info.num_pending + info.num_ack_pending as u64)
     }
+
+    async fn left(&self) -> u64 {
+        until("the consumer", || self.unsettled(), Option::is_some).await.unwrap_or(u64::MAX)
+    }
+
+    async fn letters(&self) -> Vec<Message> {
+        if !self.letters {
+            return Vec::new();
+        }
+        let context = jetstream::new(connect(&self.process).await);
+        let stream = context.get_stream(LETTERS.0).await.expect("the server keeps its streams");
+        let mut letters = Vec::new();
+        for sequence in 1..=stream.cached_info().state.last_sequence {
+            let letter = stream.get_raw_message(sequence).await.expect("nobody deletes letters");
+            letters.push(letter_of(&letter));
+        }
+        letters
+    }
+}
+
+async fn create(context: &Context, name: &str, subject: &str) -> Stream {
+    let subjects = vec![subject.to_owned()];
+    let config = stream::Config { name: name.to_owned(), subjects, ..Default::default() };
+    context.create_stream(config).await.expect("the server creates the stream")
+}
+
+/// A letter with the key that its message's subject ended with, and all headers but those for the server.
+fn letter_of(letter: &StreamMessage) -> Message {
+    let headers = letter.headers.iter().flat_map(|(name, values)| {
+        values.iter().map(move |value| (name.to_string(), value.to_string()))
+    });
+    let headers: Vec<_> = headers.filter(|(name, _)| !name.starts_with("Nats-")).collect();
+    let subject = headers.iter().find(|(name, _)| name == LETTER_SUBJECT);
+    let key = subject.and_then(|(_, subject)| subject.split_once('.'));
+    Message::of(key.map_or("", |(_, key)| key), &letter.payload, headers.clone())
 }
 
 impl Publisher for Context {
@@ -130,6 +179,9 @@ impl Publisher for Context {
                 let message = PublishMessage::build()
                     .payload(event.payload.clone().into())
                     .message_id(event.number.to_string());
+                let headers = event.headers().into_iter();
+                let message =
+                    headers.fold(message, |message, (name, value)| message.header(name, value));
                 let sent = self.send_publish(format!("s.{}", event.key), message).await;
                 if let Ok(sent) = sent
                     && sent.await.is_ok()
@@ -170,7 +222,7 @@ impl Source for CoreNats {
     }
 
     fn topic(&self) -> String {
-        "s.>".to_owned()
+        SUBJECTS.to_owned()
     }
 
     fn settings(&self, launch: Launch) -> Launch {

@@ -3,30 +3,37 @@
 //! The server is frozen and never restarted, which a full disk would take too: when it comes back it has sometimes lost what it had confirmed, and always the
 //! order of groups.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use integration::Launch;
-use ledger_checker::plan::{Broker, Ordering};
+use ledger_checker::plan::{Broker, Message, Ordering};
+use serde_json::{Map, Value, json};
 
 use super::{
     CONCURRENCY, Disk, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
 };
-use crate::overload::CALM;
+use crate::overload::{CALM, Flood};
 use crate::proxy::{Proxy, Weather};
 use crate::schedule::Kind;
 
-/// How many messages SQS takes at a time.
+/// How many messages SQS takes and gives at a time.
 const TOGETHER: usize = 10;
+/// The attribute that is the key of a message where there are no groups.
+const KEY: &str = "Key";
+/// The attribute that says all of what a letter is, a line each, where there is no room for more of them.
+const ALL_NOTES: &str = "X-Dead-Letter";
 
 pub(crate) struct Sqs<const FIFO: bool> {
     process: Process,
     proxied: String,
     queue: Queue,
+    /// That of dead letters, if there are any.
+    letters: Option<Queue>,
 }
 
 impl<const FIFO: bool> Sqs<FIFO> {
     const NAME: &str = if FIFO { "soak.fifo" } else { "soak" };
+    const LETTERS: &str = if FIFO { "letters.fifo" } else { "letters" };
 }
 
 impl<const FIFO: bool> Source for Sqs<FIFO> {
@@ -37,18 +44,15 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
         let process = Process::start("elasticmq", Disk::Shared, &[]);
         proxy.leads_to(process.address());
         drop(rustls::crypto::ring::default_provider().install_default());
-        let client = reqwest::Client::new();
-        let server = format!("http://{}", process.address());
-        let mut create = format!("Action=CreateQueue&QueueName={}", Self::NAME);
-        if FIFO {
-            create += "&Attribute.1.Name=FifoQueue&Attribute.1.Value=true";
-        }
-        ask(&client, &server, create).await.expect("the server creates the queue");
-        let create = format!("Action=CreateQueue&QueueName={CALM}");
-        ask(&client, &server, create).await.expect("the server creates the queue");
-        let url = format!("{server}/000000000000/{}", Self::NAME);
+        let queue = Queue::create(&process, Self::NAME).await;
+        Queue::create(&process, CALM).await;
         let proxied = format!("http://{}", proxy.address());
-        Self { process, proxied, queue: Queue { client, url, fifo: FIFO } }
+        Self { process, proxied, queue, letters: None }
+    }
+
+    async fn keeps_letters(&mut self) -> bool {
+        self.letters = Some(Queue::create(&self.process, Self::LETTERS).await);
+        true
     }
 
     fn promise(&self) -> Promise {
@@ -66,6 +70,10 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
     }
 
     fn settings(&self, launch: Launch) -> Launch {
+        let launch = match &self.letters {
+            Some(_) => launch.set("dead_letter", format!("queue:{}", Self::LETTERS)),
+            None => launch,
+        };
         launch
             .set("endpoint_url", &self.proxied)
             .set("AWS_ACCESS_KEY_ID", "key")
@@ -74,6 +82,8 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
             .set("AWS_EC2_METADATA_DISABLED", "true")
             .set("wait_time", "2s")
             .set("visibility_timeout", format!("{LEASE_SECONDS}s"))
+            // Where there is a third function, it has a share of its own.
+            .set("max_inflight", (3 * CONCURRENCY).to_string())
     }
 
     fn process(&mut self) -> &mut Process {
@@ -89,26 +99,34 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
         &[Kind::RestartBroker, Kind::FillDisk]
     }
 
+    /// With 10,000 messages waiting the server takes and gives a few in a second.
+    fn flood(&self) -> Flood {
+        Flood::SLOW
+    }
+
     fn calm(&self) -> Option<(String, Queue)> {
-        let url = self.queue.url.replace(Self::NAME, CALM);
-        Some((CALM.to_owned(), Queue { url, fifo: false, ..self.queue.clone() }))
+        Some((CALM.to_owned(), self.queue.beside(CALM)))
     }
 
     async fn publisher(&self) -> Queue {
         self.queue.clone()
     }
 
+    async fn unsettled(&self) -> Option<u64> {
+        self.queue.left().await
+    }
+
     async fn left(&self) -> u64 {
-        let asked = "Action=GetQueueAttributes&AttributeName.1=All".to_owned();
-        let told = ask(&self.queue.client, &self.queue.url, asked).await.unwrap_or_default();
-        let count = |name: &str| {
-            let (_, rest) = told.split_once(&format!("<Name>{name}</Name>"))?;
-            let (_, rest) = rest.split_once("<Value>")?;
-            rest.split_once('<')?.0.parse::<u64>().ok()
-        };
-        let waiting = count("ApproximateNumberOfMessages");
-        let lent = count("ApproximateNumberOfMessagesNotVisible");
-        waiting.zip(lent).map_or(u64::MAX, |(waiting, lent)| waiting + lent)
+        self.unsettled().await.unwrap_or(u64::MAX)
+    }
+
+    async fn letters(&self) -> Vec<Message> {
+        let Some(queue) = &self.letters else { return Vec::new() };
+        let mut letters = Vec::new();
+        while queue.left().await != Some(0) {
+            letters.extend(queue.take().await.iter().map(letter_of));
+        }
+        letters
     }
 }
 
@@ -116,15 +134,16 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
 #[derive(Clone)]
 pub(crate) struct Queue {
     client: reqwest::Client,
-    url: String,
-    fifo: bool,
+    server: String,
+    name: &'static str,
 }
 
 impl Publisher for Queue {
     async fn publish(&mut self, mut events: Vec<Event>) -> Result<(), Unsure> {
         while !events.is_empty() {
             let batch = &events[..events.len().min(TOGETHER)];
-            if ask(&self.client, &self.url, self.batch(batch)).await.is_none() {
+            let entries: Vec<_> = batch.iter().map(|event| self.entry(event)).collect();
+            if self.ask("SendMessageBatch", json!({ "Entries": entries })).await.is_none() {
                 return Err(Unsure(events));
             }
             events.drain(..events.len().min(TOGETHER));
@@ -134,31 +153,101 @@ impl Publisher for Queue {
 }
 
 impl Queue {
-    /// A batch, in the form that needs no client library.
-    fn batch(&self, events: &[Event]) -> String {
-        let mut form = "Action=SendMessageBatch".to_owned();
-        for (number, event) in (1..).zip(events) {
-            let entry = format!("SendMessageBatchRequestEntry.{number}");
-            let body = event.payload.replace(' ', "%20");
-            let written = write!(form, "&{entry}.Id={number}&{entry}.MessageBody={body}");
-            written.expect("it is a string");
-            if self.fifo {
-                let (group, number) = (&event.key, event.number);
-                let written = write!(
-                    form,
-                    "&{entry}.MessageGroupId={group}&{entry}.MessageDeduplicationId={number}"
-                );
-                written.expect("it is a string");
-            }
+    /// Has the server make one.
+    async fn create(process: &Process, name: &'static str) -> Self {
+        let (client, server) = (reqwest::Client::new(), format!("http://{}", process.address()));
+        let queue = Self { client, server, name };
+        let attributes = if queue.is_fifo() { json!({ "FifoQueue": "true" }) } else { json!({}) };
+        let order = json!({ "QueueName": name, "Attributes": attributes });
+        queue.ask("CreateQueue", order).await.expect("the server creates the queue");
+        queue
+    }
+
+    /// Another one of the same server.
+    fn beside(&self, name: &'static str) -> Self {
+        Self { name, ..self.clone() }
+    }
+
+    fn is_fifo(&self) -> bool {
+        self.name.ends_with(".fifo")
+    }
+
+    /// An event as an entry of a batch.
+    fn entry(&self, event: &Event) -> Value {
+        let mut headers = event.headers();
+        if !self.is_fifo() {
+            headers.push((KEY.to_owned(), event.key.clone()));
         }
-        form
+        let attribute = |value| json!({ "DataType": "String", "StringValue": value });
+        let attributes = headers.into_iter().map(|(name, value)| (name, attribute(value)));
+        let mut entry = json!({
+            "Id": event.number.to_string(),
+            "MessageBody": event.payload,
+            "MessageAttributes": attributes.collect::<Map<_, _>>(),
+        });
+        if self.is_fifo() {
+            entry["MessageGroupId"] = json!(event.key);
+            entry["MessageDeduplicationId"] = json!(event.number.to_string());
+        }
+        entry
+    }
+
+    /// How many messages it has, those that are lent to somebody included.
+    async fn left(&self) -> Option<u64> {
+        let told = self.ask("GetQueueAttributes", json!({ "AttributeNames": ["All"] })).await?;
+        let count = |name: &str| told["Attributes"][name].as_str()?.parse::<u64>().ok();
+        let lent = count("ApproximateNumberOfMessagesNotVisible")?;
+        Some(count("ApproximateNumberOfMessages")? + lent)
+    }
+
+    /// Takes some messages out, if there are any. At once, for what is lent keeps back the rest of its group.
+    async fn take(&self) -> Vec<Value> {
+        let all = json!({
+            "MaxNumberOfMessages": TOGETHER,
+            "AttributeNames": ["All"],
+            "MessageAttributeNames": ["All"],
+        });
+        let answer = self.ask("ReceiveMessage", all).await;
+        let mut answer = answer.expect("nothing is broken any more");
+        let Value::Array(messages) = answer["Messages"].take() else { return Vec::new() };
+        let handle = |(id, message): (usize, &Value)| json!({ "Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
+        let entries: Vec<_> = messages.iter().enumerate().map(handle).collect();
+        let deleted = self.ask("DeleteMessageBatch", json!({ "Entries": entries })).await;
+        deleted.expect("nothing is broken any more");
+        messages
+    }
+
+    /// The answer to a request, if it is a good one.
+    async fn ask(&self, action: &str, mut request: Value) -> Option<Value> {
+        request["QueueUrl"] = json!(format!("{}/000000000000/{}", self.server, self.name));
+        let post =
+            self.client.post(&self.server).header("content-type", "application/x-amz-json-1.0");
+        let post = post.header("x-amz-target", format!("AmazonSQS.{action}"));
+        let post = post.body(request.to_string()).timeout(Duration::from_secs(30));
+        let answer = post.send().await.ok()?;
+        let (good, text) = (answer.status().is_success(), answer.text().await.ok()?);
+        let answer: Value =
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).ok()? };
+        let refused = answer["Failed"].as_array().is_some_and(|refused| !refused.is_empty());
+        (good && !refused).then_some(answer)
     }
 }
 
-/// The answer to a request, if it is a good one.
-async fn ask(client: &reqwest::Client, url: &str, form: String) -> Option<String> {
-    let request = client.post(url).header("content-type", "application/x-www-form-urlencoded");
-    let answer = request.body(form).timeout(Duration::from_secs(30)).send().await.ok()?;
-    let (good, text) = (answer.status().is_success(), answer.text().await.ok()?);
-    (good && !text.contains("BatchResultErrorEntry")).then_some(text)
+/// A letter with the key of its message, and a header for each note however they came.
+fn letter_of(letter: &Value) -> Message {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut key = text(&letter["Attributes"]["MessageGroupId"]);
+    let mut headers = Vec::new();
+    for (name, value) in letter["MessageAttributes"].as_object().into_iter().flatten() {
+        let value = text(&value["StringValue"]);
+        match name.as_str() {
+            KEY => key = value,
+            ALL_NOTES => {
+                let notes = value.lines().filter_map(|line| line.split_once(": "));
+                headers.extend(notes.map(|(name, text)| (name.to_owned(), text.to_owned())));
+            }
+            _ => headers.push((name.clone(), value)),
+        }
+    }
+    Message::of(&key, text(&letter["Body"]).as_bytes(), headers)
 }

@@ -100,5 +100,5 @@ fn a_letter_is_finished_before_a_fault_has_it_written_again() {
     story.sample(4);
     story.is_kept();
     story.evidence.faults.clear();
-    story.violates(&[OUTCOMES, ORDER]);
+    story.violates(&[ONCE, ORDER]);
 }

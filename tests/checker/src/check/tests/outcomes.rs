@@ -1,4 +1,4 @@
-//! What becomes of each event, and of each letter.
+//! What becomes of each event.
 
 use super::*;
 
@@ -35,36 +35,7 @@ fn a_failed_call_is_no_delivery() {
 }
 
 #[test]
-fn a_letter_is_an_outcome_if_it_is_byte_for_byte_the_event() {
-    Story::with_a_letter().is_kept();
-    let changes: [fn(&mut Content); 4] = [
-        |content| content.payload[0] ^= 1,
-        |content| content.key = None,
-        |content| content.headers[0].1 = None,
-        |content| content.headers.push(("more".to_owned(), None)),
-    ];
-    for change in changes {
-        let mut story = Story::with_a_letter();
-        change(&mut story.evidence.letters[0].content);
-        story.violates(&[LETTERS]);
-    }
-}
-
-#[test]
-fn a_letter_of_something_else_is_no_outcome() {
-    let mut story = Story::with_a_letter();
-    story.evidence.letters[0].event_id = "kafka:t/0@9".to_owned();
-    story.violates(&[LOST, LETTERS, OUTCOMES, COMMITS]);
-    let mut story = Story::with_a_letter();
-    story.evidence.letters[0].function = "h".to_owned();
-    story.violates(&[LOST, LETTERS, OUTCOMES, COMMITS]);
-}
-
-#[test]
 fn two_outcomes_are_one_too_many() {
-    let mut story = Story::with_a_letter();
-    story.bury("g", 1);
-    story.violates(&[OUTCOMES]);
     let mut story = Story::told();
     story.bury("g", 1);
     story.violates(&[OUTCOMES]);
