@@ -168,17 +168,19 @@ impl Settler {
             tokio::select! {
                 biased;
                 () = &mut too_late => break,
+                // Before anything else: after a standstill much waits here, and what is lent to
+                // others by now must not be called.
+                () = sleep_until(look_at), if !self.books.is_empty() => {
+                    let now = Instant::now();
+                    self.look(now);
+                    look_at = now + tick;
+                }
                 Some(answer) = self.running.next() => self.answered(answer),
                 arrival = self.arrivals.recv(), if receiving => match arrival {
                     Some(arrival) => self.track(arrival),
                     None => receiving = false,
                 },
                 (ticket, settled) = self.pending.next() => self.judged(ticket, settled),
-                () = sleep_until(look_at), if !self.books.is_empty() => {
-                    let now = Instant::now();
-                    self.look(now);
-                    look_at = now + tick;
-                }
             }
         }
         self.serving.report.deletes_well();

@@ -202,11 +202,30 @@ impl<'a> Facts<'a> {
             {
                 self.in_hand(fault, lease_ms, travel_ms)
             }
+            (Settling::Single { lease_ms, .. }, FaultKind::Leave) => {
+                let since = self.froze_before(fault, lease_ms).unwrap_or(fault.before);
+                let since = self.ns_at(since).saturating_sub(ANSWER_TRAVEL_NS);
+                self.unfinished(fault, |_| since)
+            }
             (Settling::Single { .. } | Settling::Never, _) => {
                 let since = self.ns_at(fault.before).saturating_sub(ANSWER_TRAVEL_NS);
                 self.unfinished(fault, |_| since)
             }
         }
+    }
+
+    /// Where the ledger was when the process that leaves was frozen, if that is no longer ago than a lease. What it held
+    /// then is lent to nobody any more: it may be answered well, but it is not settled until it has come again.
+    fn froze_before(&self, leave: &Fault, lease_ms: u64) -> Option<u64> {
+        let at = self.ns_at(leave.before);
+        let faults = self.evidence.faults.iter().map(|(fault, _)| fault);
+        let froze = faults.filter(|fault| {
+            fault.kind == FaultKind::Freeze
+                && fault.process == leave.process
+                && fault.before <= leave.before
+                && self.ns_at(fault.after).saturating_add(lease_ms * 1_000_000) >= at
+        });
+        froze.map(|fault| fault.before).min()
     }
 
     /// The events begun at a fault that had not been finished, by a time which depends on the lane.

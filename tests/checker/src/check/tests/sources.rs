@@ -96,6 +96,27 @@ fn only_mqtt_repeats_when_its_connection_ends() {
 }
 
 #[test]
+fn what_a_frozen_process_held_may_outlive_it_for_a_lease() {
+    let left = |after_ms| {
+        let mut story = at(Broker::Sqs, Ordering::Key);
+        story.evidence.run.settling = Settling::Single { lease_ms: 4_000, travel_ms: 0 };
+        story.deliver("p", 0);
+        story.fault(FaultKind::Freeze, Some("p"));
+        for event in 1..3 {
+            story.deliver("p", event);
+        }
+        story.wait_ms(after_ms);
+        story.deliver("p", 3);
+        story.fault(FaultKind::Leave, Some("p"));
+        story.evidence.processes.push("q".to_owned());
+        story.call("q", "f", 1, 200);
+        story
+    };
+    left(3_000).is_kept();
+    left(5_000).violates(&[AGAIN]);
+}
+
+#[test]
 fn what_is_settled_while_nobody_listens_is_repeated() {
     let mut story = at(Broker::Mqtt, Ordering::Key);
     let before = story.place;
