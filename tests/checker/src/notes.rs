@@ -68,8 +68,9 @@ impl Notes {
     ///
     /// # Errors
     /// See [`begin`](Self::begin).
-    pub fn produced(&mut self, events: impl IntoIterator<Item = Message>) -> io::Result<()> {
-        self.plan.write(&events.into_iter().map(Entry::Produced).collect::<Vec<_>>())
+    pub fn produced(&mut self, events: impl IntoIterator<Item: Into<Message>>) -> io::Result<()> {
+        let entries = events.into_iter().map(|event| Entry::Produced(event.into()));
+        self.plan.write(&entries.collect::<Vec<_>>())
     }
 
     /// Something was done.

@@ -181,9 +181,20 @@ pub struct Message {
 impl Message {
     /// That of a key and a payload, with these headers.
     #[must_use]
-    pub fn of(key: &str, payload: &[u8], headers: Vec<(String, String)>) -> Self {
-        let body = format!("{:016x}", fnv1a(payload));
+    pub fn of(
+        key: impl AsRef<[u8]>,
+        payload: impl AsRef<[u8]>,
+        headers: Vec<(String, String)>,
+    ) -> Self {
+        let body = format!("{:016x}", fnv1a(payload.as_ref()));
         Self { body, key: Some(STANDARD.encode(key)), headers }
+    }
+}
+
+/// A key and a payload, without headers.
+impl<K: AsRef<[u8]>, P: AsRef<[u8]>> From<(K, P)> for Message {
+    fn from((key, payload): (K, P)) -> Self {
+        Self::of(key, payload, Vec::new())
     }
 }
 

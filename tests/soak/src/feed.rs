@@ -70,6 +70,13 @@ impl SharedNotes {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Notes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// It is over: so many events are not settled, and these dead letters are there.
+    pub(crate) fn end(&self, left: u64, letters: Vec<Message>) {
+        let mut notes = self.lock();
+        let written = notes.end(left).and_then(|()| notes.letters(letters));
+        written.expect("the plan can be written");
+    }
 }
 
 /// Feeds until the pace is closed.
@@ -105,8 +112,7 @@ pub(crate) async fn feed(
 }
 
 fn write_down(notes: &SharedNotes, events: &[Event]) {
-    let produced = events
-        .iter()
-        .map(|event| Message::of(&event.key, event.payload.as_bytes(), event.headers()));
+    let produced =
+        events.iter().map(|event| Message::of(&event.key, &event.payload, event.headers()));
     notes.lock().produced(produced).expect("the plan can be written");
 }

@@ -113,12 +113,12 @@ impl<S: Source> Soak<S> {
             |kinds: &[Kind]| !size.overload && kinds.iter().any(|kind| size.faults.has(*kind));
         let disk = if is_wanted(&[Kind::FillDisk]) { Disk::Own } else { Disk::Shared };
         let mut source = S::start(&to_broker, disk).await;
-        if size.dead_letters {
-            assert!(
-                source.keeps_letters().await,
-                "what this source loses is no dead letter either"
-            );
-        }
+        let letters = match size.dead_letters {
+            true => {
+                source.letterbox().await.expect("what this source loses is no dead letter either")
+            }
+            false => "drop".to_owned(),
+        };
         let promise = source.promise();
         let run = Run {
             name: promise.name.to_owned(),
@@ -154,6 +154,7 @@ impl<S: Source> Soak<S> {
             .set("initial_retry_wait", "20ms")
             .set("max_retry_wait", "500ms")
             .set("max_retry_attempts", "-1")
+            .set("dead_letter", letters)
             .set("print_response", "false");
         let clock = is_wanted(&[Kind::ClockAhead, Kind::ClockBehind]).then(WallClock::new);
         let launch = match &clock {
@@ -407,12 +408,8 @@ impl<S: Source> Soak<S> {
         }
         self.gateway.end().await;
         let left = self.source.left().await;
-        let letters = self.source.letters().await;
-        {
-            let mut notes = self.notes.lock();
-            let written = notes.end(left).and_then(|()| notes.letters(letters));
-            written.expect("the plan can be written");
-        }
+        let letters = if self.refusing { self.source.letters().await } else { Vec::new() };
+        self.notes.end(left, letters);
         let (kept, said) = judged(&self.folder).await;
         if kept {
             // Some hundred megabytes. What failed is kept to be looked at.

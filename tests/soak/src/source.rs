@@ -38,9 +38,10 @@ pub(crate) trait Source: Sized {
     /// Starts the broker, behind the proxy; on a disk of its own, if that is to be filled.
     async fn start(proxy: &Proxy, disk: Disk) -> Self;
 
-    /// Has what functions refuse become dead letters, where these can be read. Asked before anything below.
-    async fn keeps_letters(&mut self) -> bool {
-        false
+    /// Makes a place for dead letters that can be read in the end: what the setting `dead_letter` calls it. Asked before
+    /// anything below. `None`: there is none.
+    async fn letterbox(&mut self) -> Option<String> {
+        None
     }
 
     /// What the judge has to know.
@@ -99,7 +100,7 @@ pub(crate) trait Source: Sized {
     /// How many events are not settled, after the connector has ended.
     async fn left(&self) -> u64;
 
-    /// What is in its [letterbox](Self::keeps_letters), where the judge does not ask the broker itself.
+    /// What is in its [letterbox](Self::letterbox), where the judge does not ask the broker itself.
     async fn letters(&self) -> Vec<Message> {
         Vec::new()
     }

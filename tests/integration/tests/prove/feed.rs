@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use integration::{Broker, Record};
-use ledger_checker::plan::{self, Entry, Produced, fnv1a};
+use ledger_checker::plan::{self, Entry, Message, fnv1a};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
@@ -77,7 +77,7 @@ impl Feed {
             .map(|record| {
                 let body = format!("{:016x}", fnv1a(record.payload.as_deref().unwrap_or_default()));
                 let key = record.key.as_ref().map(|key| STANDARD.encode(key));
-                Entry::Produced(Produced { body, key })
+                Entry::Produced(Message { body, key, headers: Vec::new() })
             })
             .collect();
         plan.write(&entries).expect("the plan can be written");

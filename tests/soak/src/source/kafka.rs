@@ -68,9 +68,9 @@ impl Source for Kafka {
         }
     }
 
-    async fn keeps_letters(&mut self) -> bool {
-        self.letters = Some(self.clients.topic("letters", 1).await);
-        true
+    async fn letterbox(&mut self) -> Option<String> {
+        let topic = self.clients.topic("letters", 1).await;
+        Some(format!("topic:{}", self.letters.insert(topic)))
     }
 
     fn promise(&self) -> Promise {
@@ -93,10 +93,6 @@ impl Source for Kafka {
     }
 
     fn settings(&self, launch: Launch) -> Launch {
-        let launch = match &self.letters {
-            Some(topic) => launch.set("dead_letter", format!("topic:{topic}")),
-            None => launch,
-        };
         launch
             .set("broker_hosts", &self.proxied)
             .set("username_file", self.who.to_string_lossy())

@@ -30,8 +30,6 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(crate) struct Mqtt {
     process: Process,
     proxied: String,
-    /// Whether there are dead letters.
-    letters: bool,
 }
 
 impl Source for Mqtt {
@@ -43,18 +41,17 @@ impl Source for Mqtt {
         let settings = ["autosave_on_changes false", "max_queued_messages 0"].map(str::to_owned);
         let process = Process::start("mosquitto", disk, &settings);
         proxy.leads_to(process.address());
-        Self { process, proxied: proxy.address(), letters: false }
+        Self { process, proxied: proxy.address() }
     }
 
     /// By a session that is there from the beginning: a letter for nobody is not stored.
-    async fn keeps_letters(&mut self) -> bool {
+    async fn letterbox(&mut self) -> Option<String> {
         let keep = async {
             let mut keeper = Link::begin(self.process.address(), KEEPER).await?;
             keeper.subscribe(LETTERS).await
         };
         keep.await.expect("the broker lets everybody subscribe");
-        self.letters = true;
-        true
+        Some(format!("topic:{LETTERS}"))
     }
 
     fn promise(&self) -> Promise {
@@ -72,10 +69,6 @@ impl Source for Mqtt {
     }
 
     fn settings(&self, launch: Launch) -> Launch {
-        let launch = match self.letters {
-            true => launch.set("dead_letter", format!("topic:{LETTERS}")),
-            false => launch,
-        };
         launch
             .set("broker", format!("tcp://{}", self.proxied))
             .set("topic", self.topic())
@@ -130,9 +123,6 @@ impl Source for Mqtt {
     }
 
     async fn letters(&self) -> Vec<Message> {
-        if !self.letters {
-            return Vec::new();
-        }
         let all = async {
             let mut keeper = Link::resume(self.process.address(), KEEPER).await?;
             let mut letters = Vec::new();

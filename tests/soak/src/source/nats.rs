@@ -32,8 +32,6 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct JetStream {
     process: Process,
     proxied: String,
-    /// Whether there are dead letters.
-    letters: bool,
 }
 
 async fn connect(process: &Process) -> Client {
@@ -80,14 +78,13 @@ impl Source for JetStream {
             ..Default::default()
         };
         stream.create_consumer(config).await.expect("the server creates the consumer");
-        Self { process, proxied, letters: false }
+        Self { process, proxied }
     }
 
-    async fn keeps_letters(&mut self) -> bool {
+    async fn letterbox(&mut self) -> Option<String> {
         let (stream, subject) = LETTERS;
         create(&jetstream::new(connect(&self.process).await), stream, subject).await;
-        self.letters = true;
-        true
+        Some(format!("subject:{subject}"))
     }
 
     fn promise(&self) -> Promise {
@@ -105,10 +102,6 @@ impl Source for JetStream {
     }
 
     fn settings(&self, launch: Launch) -> Launch {
-        let launch = match self.letters {
-            true => launch.set("dead_letter", format!("subject:{}", LETTERS.1)),
-            false => launch,
-        };
         launch
             .set("broker_host", &self.proxied)
             .set("stream", STREAM)
@@ -140,9 +133,6 @@ impl Source for JetStream {
     }
 
     async fn letters(&self) -> Vec<Message> {
-        if !self.letters {
-            return Vec::new();
-        }
         let context = jetstream::new(connect(&self.process).await);
         let stream = context.get_stream(LETTERS.0).await.expect("the server keeps its streams");
         let mut letters = Vec::new();

@@ -27,8 +27,6 @@ pub(crate) struct Sqs<const FIFO: bool> {
     process: Process,
     proxied: String,
     queue: Queue,
-    /// That of dead letters, if there are any.
-    letters: Option<Queue>,
 }
 
 impl<const FIFO: bool> Sqs<FIFO> {
@@ -47,12 +45,12 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
         let queue = Queue::create(&process, Self::NAME).await;
         Queue::create(&process, CALM).await;
         let proxied = format!("http://{}", proxy.address());
-        Self { process, proxied, queue, letters: None }
+        Self { process, proxied, queue }
     }
 
-    async fn keeps_letters(&mut self) -> bool {
-        self.letters = Some(Queue::create(&self.process, Self::LETTERS).await);
-        true
+    async fn letterbox(&mut self) -> Option<String> {
+        Queue::create(&self.process, Self::LETTERS).await;
+        Some(format!("queue:{}", Self::LETTERS))
     }
 
     fn promise(&self) -> Promise {
@@ -70,10 +68,6 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
     }
 
     fn settings(&self, launch: Launch) -> Launch {
-        let launch = match &self.letters {
-            Some(_) => launch.set("dead_letter", format!("queue:{}", Self::LETTERS)),
-            None => launch,
-        };
         launch
             .set("endpoint_url", &self.proxied)
             .set("AWS_ACCESS_KEY_ID", "key")
@@ -121,7 +115,7 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
     }
 
     async fn letters(&self) -> Vec<Message> {
-        let Some(queue) = &self.letters else { return Vec::new() };
+        let queue = self.queue.beside(Self::LETTERS);
         let mut letters = Vec::new();
         while queue.left().await != Some(0) {
             letters.extend(queue.take().await.iter().map(letter_of));

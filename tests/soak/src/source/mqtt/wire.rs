@@ -19,9 +19,10 @@ const PINGRESP: u8 = 0xd0;
 /// The flags of a PUBLISH at QoS 1.
 const AT_LEAST_ONCE: u8 = 0x02;
 
-/// A property of a connection: how long its session outlives it. All ones: for ever.
+/// A property of a connection: for how many seconds its session outlives it.
 const SESSION_EXPIRY: u8 = 0x11;
-const FOR_EVER: [u8; 4] = [0xff; 4];
+/// A week.
+const SESSION_SECONDS: u32 = 7 * 24 * 3_600;
 /// The property of a message that anybody may make up.
 const USER_PROPERTY: u8 = 0x26;
 /// From here on reasons are errors.
@@ -52,31 +53,32 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Begins a session, which outlives its connection.
+    /// Begins a session, which outlives its connection, or takes it up.
     pub(super) async fn begin(address: &str, session: &str) -> io::Result<Self> {
-        Self::connect(address, session, true).await
+        Self::connect(address, session, false).await
     }
 
     /// Takes up a session that is there.
     pub(super) async fn resume(address: &str, session: &str) -> io::Result<Self> {
-        Self::connect(address, session, false).await
+        Self::connect(address, session, true).await
     }
 
-    async fn connect(address: &str, session: &str, clean: bool) -> io::Result<Self> {
+    /// Never with a clean start: Mosquitto 2.0.11 does not save a session that had one.
+    async fn connect(address: &str, session: &str, there: bool) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(FEED.parse().map_err(io::Error::other)?)?;
         let stream = socket.connect(address.parse().map_err(io::Error::other)?).await?;
         let mut link = Self { stream, unsent: Vec::new() };
         let mut body = text("MQTT");
         // Version 5, and no keep alive.
-        body.extend([5, u8::from(clean) << 1, 0, 0]);
-        body.extend(counted(&[&[SESSION_EXPIRY], &FOR_EVER[..]].concat()));
+        body.extend([5, 0, 0, 0]);
+        body.extend(counted(&[&[SESSION_EXPIRY][..], &SESSION_SECONDS.to_be_bytes()].concat()));
         body.extend(text(session));
         link.push(CONNECT, &body);
         link.flush().await?;
         let (_, answer) = link.frame().await?;
         match answer.as_slice() {
-            [present, 0, ..] if clean || *present == 1 => Ok(link),
+            [present, 0, ..] if !there || *present == 1 => Ok(link),
             _ => Err(io::Error::other("the broker refuses the connection, or has no such session")),
         }
     }
