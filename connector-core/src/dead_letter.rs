@@ -280,13 +280,13 @@ async fn call_with_letter(
     };
     let target = dispatcher.functions.sync_target(to);
     let composed = compose(&letter.event, &dispatcher.headers).map_err(|e| e.to_string())?;
-    let mut headers = with_attempt(composed, 1);
+    let mut headers = with_attempt(composed, 1).map_err(|e| e.to_string())?;
     for (name, value) in letter.notes() {
         let visible: String =
             value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
         if let Ok(value) = HeaderValue::from_str(visible.trim()) {
-            headers
-                .insert(HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?, value);
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
+            headers.try_insert(name, value).map_err(|e| e.to_string())?;
         }
     }
     let permit = function.gate.enter(&dispatcher.running).await;
