@@ -22,6 +22,8 @@ use crate::trouble::{Kind, Trouble};
 
 /// The most attributes of a message.
 const MOST_ATTRIBUTES: usize = 10;
+/// The most characters of a deduplication id. It is made of ASCII.
+const LONGEST_DEDUPLICATION: usize = 128;
 /// The attribute that holds all notes where there is room for one only.
 const ALL_NOTES: &str = "X-Dead-Letter";
 
@@ -81,9 +83,18 @@ impl LetterQueue {
             // Letters of a queue that promises no order need not wait for each other.
             group: Some(group.unwrap_or_else(|| id.clone())),
             // Storing is repeated until it is known to have worked.
-            deduplication: Some(id),
+            deduplication: Some(deduplication(letter, &id)),
         }
     }
+}
+
+/// What a FIFO queue knows a letter by: of one message each function may have its own, and the queue
+/// confirms one that it takes for a repetition without keeping it.
+fn deduplication(letter: &Letter, id: &str) -> String {
+    let function = letter.function.as_ref().map_or("-", |function| function.as_str());
+    let whole = format!("{function}/{id}");
+    // The id at the end stays whole, and so does most of a function's name.
+    whole[whole.len().saturating_sub(LONGEST_DEDUPLICATION)..].to_owned()
 }
 
 impl Letterbox for LetterQueue {
@@ -185,6 +196,19 @@ mod tests {
         assert_eq!(names(3), [ALL_NOTES]);
         assert_eq!(names(9), [ALL_NOTES]);
         assert!(names(10).is_empty());
+    }
+
+    #[test]
+    fn each_function_has_its_own_letter_of_a_message() {
+        let of = |function: &str| {
+            let function = Some(FunctionName::new(function));
+            deduplication(&Letter { function, ..letter(0) }, "17")
+        };
+        assert_eq!(of("bill.shop"), "bill.shop/17");
+        assert_ne!(of("bill.shop"), of("ship.shop"));
+        assert_eq!(deduplication(&Letter { function: None, ..letter(0) }, "17"), "-/17");
+        let long = of(&format!("{}.shop", "n".repeat(200)));
+        assert_eq!((long.len(), long.ends_with("n.shop/17")), (128, true));
     }
 
     #[test]
