@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderName, HeaderValue};
 use tracing::error;
 
-use crate::conditions::Subject;
+use crate::conditions::{Conditions, State, Subject};
 use crate::dispatch::Dispatcher;
 use crate::event::{Event, FunctionName};
 use crate::fail_point::{self, Step};
@@ -112,6 +112,30 @@ pub(crate) type Open = Box<dyn Fn(&str) -> Result<Arc<dyn Letterbox>, String> + 
 pub struct Letters {
     open: OnceLock<Open>,
     boxes: Mutex<HashMap<String, Arc<dyn Letterbox>>>,
+    /// How many letters wait for each destination that has refused one.
+    waiting: Mutex<HashMap<Subject, usize>>,
+}
+
+/// A letter waits for its destination as long as this lives. With the last one that waits goes what
+/// is said of the destination: nobody here asks it any more, so nobody would see that it is well.
+struct Waiting<'a> {
+    letters: &'a Letters,
+    conditions: &'a Conditions,
+    subject: Subject,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.letters.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = waiting.get_mut(&self.subject) else { return };
+        *count -= 1;
+        if *count == 0 {
+            waiting.remove(&self.subject);
+            if self.conditions.state(&self.subject) != Some(State::Well) {
+                self.conditions.forget(&self.subject);
+            }
+        }
+    }
 }
 
 impl Letters {
@@ -133,12 +157,14 @@ impl Letters {
         letter: &Letter,
     ) -> bool {
         let mut wait = Duration::from_secs(1);
+        let mut waiting = None;
         loop {
             match self.attempt(dispatcher, address, letter).await {
                 Attempt::Stored => return true,
                 Attempt::Cut => return false,
                 Attempt::Failed { subject, why } => {
                     dispatcher.conditions.unwell(&subject, &why, true);
+                    waiting.get_or_insert_with(|| self.waits(&dispatcher.conditions, subject));
                 }
             }
             tokio::select! {
@@ -148,6 +174,12 @@ impl Letters {
             }
             wait = (wait * 2).min(dispatcher.config.retry.max_wait().max(Duration::from_secs(1)));
         }
+    }
+
+    fn waits<'a>(&'a self, conditions: &'a Conditions, subject: Subject) -> Waiting<'a> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting.entry(subject.clone()).or_default() += 1;
+        Waiting { letters: self, conditions, subject }
     }
 
     /// Stores a letter if its destination takes it now. `false`: it did not; what becomes of the
@@ -248,13 +280,13 @@ async fn call_with_letter(
     };
     let target = dispatcher.functions.sync_target(to);
     let composed = compose(&letter.event, &dispatcher.headers).map_err(|e| e.to_string())?;
-    let mut headers = with_attempt(composed, 1);
+    let mut headers = with_attempt(composed, 1).map_err(|e| e.to_string())?;
     for (name, value) in letter.notes() {
         let visible: String =
             value.chars().map(|c| if (' '..='~').contains(&c) { c } else { '?' }).collect();
         if let Ok(value) = HeaderValue::from_str(visible.trim()) {
-            headers
-                .insert(HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?, value);
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| e.to_string())?;
+            headers.try_insert(name, value).map_err(|e| e.to_string())?;
         }
     }
     let permit = function.gate.enter(&dispatcher.running).await;

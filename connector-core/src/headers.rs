@@ -64,6 +64,13 @@ const TRACE: [(&str, &str); 3] = [
 /// less what proxies on the way add.
 pub const LARGEST: usize = (1 << 20) - (16 << 10);
 
+/// More than are added to the headers of a call when it is sent: where it goes, and what a letter
+/// says.
+const ADDED: usize = 16;
+
+/// A map with so many headers may be about to be full.
+const MANY: usize = 1024;
+
 /// What the headers of all calls of one connector have in common.
 #[derive(Debug, Clone)]
 pub struct HeaderRules {
@@ -157,12 +164,20 @@ pub fn compose(event: &Event, rules: &HeaderRules) -> Result<HeaderMap, TooLarge
     Ok(compose.headers)
 }
 
-/// The headers of one call: those that [`compose`] made, and which attempt it is.
-#[must_use]
-pub fn with_attempt(mut headers: HeaderMap, attempt: u32) -> HeaderMap {
+/// The headers of one call: those that [`compose`] made, and which attempt it is. There is room for
+/// what is added when they are sent.
+///
+/// # Errors
+/// As for [`compose`]: a message may have as many attributes as just fit.
+pub fn with_attempt(mut headers: HeaderMap, attempt: u32) -> Result<HeaderMap, TooLarge> {
     let first = HeaderValue::from_static("1");
-    headers.insert(X_EVENT_ATTEMPT, if attempt == 1 { first } else { attempt.into() });
-    headers
+    let attempt = if attempt == 1 { first } else { attempt.into() };
+    headers.try_insert(X_EVENT_ATTEMPT, attempt).map_err(|_| TooLarge::Headers)?;
+    // Below that the map grows when it has to; to look ahead for every call would cost too much.
+    if headers.keys_len() >= MANY {
+        headers.try_reserve(ADDED).map_err(|_| TooLarge::Headers)?;
+    }
+    Ok(headers)
 }
 
 /// The user's content type, else the message's own, else the source's default. A content type that

@@ -194,7 +194,7 @@ async fn post(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = if way.takes_whole_addresses() { whole } else { path }.clone();
     *request.headers_mut() = headers;
-    way.sign(request.headers_mut());
+    way.sign(request.headers_mut()).map_err(|error| NoAnswer::Garbled(error.to_string()))?;
     let mut exchange = connections.send(request).await?;
     let status = exchange.response.status();
     let headers = std::mem::take(exchange.response.headers_mut());

@@ -187,7 +187,11 @@ impl<'a> Carrier<'a> {
             // Composed for each call anew: what waits, waits without them.
             let composed = match event.oversize {
                 Some(limit) => Err(TooLarge::Event { limit }),
-                None => compose(event, &dispatcher.headers),
+                None => {
+                    let attempt = self.calls_known(calls.made.saturating_add(1));
+                    let headers = compose(event, &dispatcher.headers);
+                    headers.and_then(|headers| with_attempt(headers, attempt))
+                }
             };
             let next = match composed {
                 Ok(headers) => {
@@ -272,7 +276,6 @@ impl<'a> Carrier<'a> {
         let asynchronous = mapping.asynchronous.unwrap_or(dispatcher.config.asynchronous);
         let asynchronous = asynchronous && !event.wants_reply;
         let target = if asynchronous { &function.async_target } else { &function.sync_target };
-        let headers = with_attempt(headers, self.calls_known(calls.made.saturating_add(1)));
         if dispatcher.config.print_request_body {
             let body = String::from_utf8_lossy(&event.payload);
             info!("{} => {} body: {body}", event.topic, function.name);

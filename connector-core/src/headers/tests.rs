@@ -139,7 +139,7 @@ proptest! {
 
 #[test]
 fn an_event_carries_what_the_connector_says() {
-    let headers = with_attempt(compose(&event(), &rules()).unwrap(), 2);
+    let headers = with_attempt(compose(&event(), &rules()).unwrap(), 2).unwrap();
     let version = env!("CARGO_PKG_VERSION");
     let told: BTreeMap<_, _> =
         headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
@@ -159,7 +159,7 @@ fn an_event_carries_what_the_connector_says() {
 
 #[test]
 fn the_attempt_of_a_call_replaces_an_earlier_one() {
-    let headers = with_attempt(with_attempt(with(&[]), 1), 2);
+    let headers = with_attempt(with_attempt(with(&[]), 1).unwrap(), 2).unwrap();
     assert_eq!(all(&headers, "x-event-attempt"), ["2"]);
 }
 
@@ -269,4 +269,24 @@ fn headers_that_no_gateway_takes_are_told_before_the_call() {
     assert_eq!(compose(&Event { attributes: many, ..event() }, &rules()), Err(TooLarge::Headers));
     let long = vec![attribute(vec![b'a'; 70_000], Some(b""))];
     assert_eq!(compose(&Event { attributes: long, ..event() }, &rules()), Err(TooLarge::Headers));
+}
+
+#[test]
+fn as_many_attributes_as_just_fit_leave_room_for_what_is_added() {
+    let sent = |attributes: usize| {
+        let attributes = (0..attributes).map(|n| attribute(format!("a{n}"), Some(b"1")));
+        let event = Event { attributes: attributes.collect(), ..event() };
+        let mut headers = with_attempt(compose(&event, &rules())?, 1)?;
+        for n in 0..ADDED {
+            // It panics where there is no room.
+            headers.insert(HeaderName::try_from(format!("added-{n}")).unwrap(), 1.into());
+        }
+        Ok::<_, TooLarge>(headers.len())
+    };
+    // The map takes 24,576 names, whatever their size.
+    assert!(sent(24_500).is_ok_and(|sent| sent > 24_500));
+    for attributes in [24_553, 24_554, 24_562, 24_568, 24_569, 24_570] {
+        sent(attributes).ok();
+    }
+    assert_eq!(sent(24_571), Err(TooLarge::Headers));
 }

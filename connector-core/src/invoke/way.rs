@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, HOST, PROXY_AUTHORIZATION};
+use http::header::{ACCEPT, HOST, MaxSizeReached, PROXY_AUTHORIZATION};
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use hyper::rt::{Read, Write};
@@ -85,10 +85,14 @@ impl Way {
     }
 
     /// Adds what every request says.
-    pub(super) fn sign(&self, headers: &mut HeaderMap) {
+    ///
+    /// # Errors
+    /// There is no room: an event may bring as many headers as just fit.
+    pub(super) fn sign(&self, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
         for (name, value) in &self.headers {
-            headers.insert(name, value.clone());
+            headers.try_insert(name, value.clone())?;
         }
+        Ok(())
     }
 
     /// Connects; names are looked up each time.

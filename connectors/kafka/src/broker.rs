@@ -18,7 +18,7 @@ use crate::client::{Consumer, Listener, Partition, end_of_partition, list};
 use crate::commit::Standing;
 use crate::config::InitialOffset;
 use crate::meters::Meters;
-use crate::positions::{Positions, resolve};
+use crate::positions::{Positions, once_settled, resolve};
 use crate::raw;
 use crate::record::Record;
 
@@ -98,12 +98,12 @@ impl Broker for Consumer {
         initial: InitialOffset,
         meters: &Arc<Meters>,
     ) -> Result<Positions, SourceError> {
-        let (consumer, meters) = (Arc::clone(self), Arc::clone(meters));
-        let partitions = partitions.to_vec();
-        tokio::task::spawn_blocking(move || resolve(&consumer, &partitions, initial, &meters))
-            .await
-            .map_err(|panic| SourceError::Broken(format!("looking up positions failed: {panic}")))?
-            .map_err(|error| SourceError::Broken(format!("cannot look up positions: {error}")))
+        once_settled(|| {
+            let (consumer, meters) = (Arc::clone(self), Arc::clone(meters));
+            let partitions = partitions.to_vec();
+            tokio::task::spawn_blocking(move || resolve(&consumer, &partitions, initial, &meters))
+        })
+        .await
     }
 
     fn assign(&self, starts: &HashMap<Partition, Standing>) -> Result<(), KafkaError> {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use connector_core::settings::{Form, Origin, Setting, Values};
+use connector_core::settings::{Form, Origin, Setting, Values, format_go_duration};
 use connector_core::source::SourceConfig;
 
 mod login;
@@ -16,6 +16,10 @@ mod properties;
 
 pub(crate) use login::{Credentials, Endpoint, Login, Pair};
 pub(crate) use properties::Files;
+
+/// What librdkafka takes at most. A client with more is refused when it is made, again and again.
+const LONGEST_SESSION: Duration = Duration::from_secs(60 * 60);
+const LONGEST_POLL_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The settings of the Kafka connector, validated.
 #[derive(Debug)]
@@ -130,6 +134,14 @@ impl SourceConfig for KafkaConfig {
         let session_timeout = values.duration("session_timeout");
         let revoke_wait = values.duration("revoke_wait");
         let max_poll_interval = values.duration("max_poll_interval");
+        for (name, value, most) in [
+            ("session_timeout", session_timeout, LONGEST_SESSION),
+            ("max_poll_interval", max_poll_interval, LONGEST_POLL_INTERVAL),
+        ] {
+            if value < Duration::from_millis(1) || value > most {
+                values.mistake(name, format!("is not within 1ms and {}", format_go_duration(most)));
+            }
+        }
         for (name, bound) in [("session_timeout", session_timeout), ("revoke_wait", revoke_wait)] {
             if max_poll_interval <= bound {
                 values.mistake("max_poll_interval", format!("must be longer than {name}"));

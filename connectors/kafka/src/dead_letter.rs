@@ -1,7 +1,8 @@
 //! Dead letters to a Kafka topic.
 //!
 //! A producer is a second client with connections and threads of its own, so it is made for the
-//! first letter. Stored means: acknowledged by all in-sync replicas, as its delivery report says.
+//! first letter, and again when the files of TLS have changed, which librdkafka reads but once.
+//! Stored means: acknowledged by all in-sync replicas, as its delivery report says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::{Mutex, Notify};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::config::KafkaConfig;
+use crate::config::{Files, KafkaConfig};
 use crate::login::{self, Proof};
 use crate::raw;
 use crate::record::TOMBSTONE;
@@ -36,10 +37,32 @@ pub(crate) struct Topic {
     refused: Arc<Notify>,
 }
 
+type Producer = FutureProducer<Quiet>;
+
 struct Open {
-    producer: FutureProducer<Quiet>,
+    producer: Arc<Producer>,
     /// Keeps what proves who we are.
     login: JoinHandle<()>,
+    /// What it was made with.
+    files: Files,
+}
+
+impl Open {
+    async fn close(mut self) {
+        self.login.abort();
+        // Aborted: it ends with that.
+        drop((&mut self.login).await);
+        let producer = Arc::clone(&self.producer);
+        drop(self);
+        retire(producer);
+    }
+}
+
+/// Lets go of a producer. Closing it blocks, and must not block the tasks beside it.
+fn retire(producer: Arc<Producer>) {
+    if let Some(last) = Arc::into_inner(producer) {
+        drop(spawn_blocking(move || drop(last)));
+    }
 }
 
 impl Drop for Open {
@@ -69,17 +92,19 @@ impl Topic {
     }
 
     /// The producer, made for the first letter.
-    async fn producer(&self) -> Result<FutureProducer<Quiet>, String> {
+    async fn producer(&self) -> Result<Arc<Producer>, String> {
         let mut open = self.producer.lock().await;
         if let Some(open) = &*open {
-            return Ok(open.producer.clone());
+            return Ok(Arc::clone(&open.producer));
         }
+        let files = self.config.read_files().await.map_err(|panic| panic.to_string())?;
         let proof = Proof::obtain(&self.config).await;
         let proof = proof.map_err(|error| Chain(&error).to_string())?;
-        let producer: FutureProducer<Quiet> = self
+        let producer: Arc<Producer> = self
             .config
             .producer(&proof)
             .create_with_context(Quiet)
+            .map(Arc::new)
             .map_err(|error| error.to_string())?;
         proof.give(producer.client().native_ptr())?;
         let login = tokio::spawn(login::keep(
@@ -88,12 +113,24 @@ impl Topic {
             proof,
             Arc::clone(&self.refused),
             {
-                let producer = producer.clone();
+                let producer = Arc::clone(&producer);
                 move |proof| proof.give(producer.client().native_ptr())
             },
         ));
-        *open = Some(Open { producer: producer.clone(), login });
+        *open = Some(Open { producer: Arc::clone(&producer), login, files });
         Ok(producer)
+    }
+
+    /// A letter was not stored: whatever proves who we are may be others by now. A producer takes
+    /// new credentials while it runs, but not new certificates.
+    async fn renew(&self) {
+        self.refused.notify_one();
+        let Ok(files) = self.config.read_files().await else { return };
+        let old = self.producer.lock().await.take_if(|open| open.files != files);
+        if let Some(old) = old {
+            tracing::info!("the certificates have changed; storing letters with the new ones");
+            old.close().await;
+        }
     }
 
     async fn send(&self, letter: &Letter) -> Result<(), String> {
@@ -109,7 +146,9 @@ impl Topic {
             record = record.key(key);
         }
         // No timestamp: with its own, an old record could be past the topic's retention at once.
-        producer.send(record, ENQUEUE).await.map(drop).map_err(|(error, _)| error.to_string())
+        let sent = producer.send(record, ENQUEUE).await;
+        retire(producer);
+        sent.map(drop).map_err(|(error, _)| error.to_string())
     }
 }
 
@@ -128,7 +167,7 @@ impl Letterbox for Topic {
             match self.send(letter).await {
                 Ok(()) => Ok(()),
                 Err(why) => {
-                    self.refused.notify_one();
+                    self.renew().await;
                     Err(StoreError(format!("{}: {why}", self.name)))
                 }
             }

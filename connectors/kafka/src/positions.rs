@@ -9,9 +9,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector_core::source::SourceError;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::client::{Consumer, Partition, list};
 use crate::commit::Standing;
@@ -23,12 +26,57 @@ use crate::raw;
 /// How long one question to the broker may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// How long a topic may be unknown here and there, or without leaders, that the group has just
+/// given us: the brokers, and the client's own list of topics, learn of a new one one by one.
+const SETTLING: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// Where partitions begin.
 pub(crate) struct Positions {
     /// The partitions asked for.
     pub(crate) starts: HashMap<Partition, Standing>,
     /// What has yet to be committed before anything is called, ours or not.
     pub(crate) fresh: Vec<(Partition, Standing)>,
+}
+
+/// Waits for an answer of [`resolve`], asking again as long as the topic may not be known everywhere
+/// yet.
+///
+/// # Errors
+/// Only a fresh connection may mend it.
+pub(crate) async fn once_settled<T>(
+    mut ask: impl FnMut() -> JoinHandle<Result<T, KafkaError>>,
+) -> Result<T, SourceError> {
+    let until = Instant::now() + SETTLING;
+    loop {
+        match ask().await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) if is_unsettled(&error) && Instant::now() < until => {
+                tracing::debug!(%error, "positions are not known yet");
+                sleep(LOOK_AGAIN).await;
+            }
+            Ok(Err(error)) => {
+                return Err(SourceError::Broken(format!("cannot look up positions: {error}")));
+            }
+            Err(panic) => {
+                return Err(SourceError::Broken(format!("looking up positions failed: {panic}")));
+            }
+        }
+    }
+}
+
+/// Whether it is said of a topic that was made a moment ago.
+fn is_unsettled(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::UnknownPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition
+        )
+    )
 }
 
 /// Asks the broker where `partitions` begin.
@@ -171,4 +219,42 @@ fn offsets_at(
         offsets.extend(offsets_at(consumer, &rest, InitialOffset::Newest)?);
     }
     Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(code: RDKafkaErrorCode) -> KafkaError {
+        KafkaError::OffsetFetch(code)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_topic_that_is_not_known_everywhere_yet_is_looked_at_again() {
+        let mut answers = vec![
+            Ok(7),
+            Err(said(RDKafkaErrorCode::LeaderNotAvailable)),
+            Err(said(RDKafkaErrorCode::UnknownPartition)),
+        ];
+        let mut ask = || {
+            let answer = answers.pop().expect("nothing more is asked");
+            tokio::spawn(async move { answer })
+        };
+        assert_eq!(once_settled(&mut ask).await.ok(), Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_not_waited_out_and_what_stays_unknown_is_given_up() {
+        async fn asked(code: RDKafkaErrorCode) -> usize {
+            let mut times = 0;
+            let ask = || {
+                times += 1;
+                tokio::spawn(async move { Err::<(), _>(said(code)) })
+            };
+            assert!(once_settled(ask).await.is_err());
+            times
+        }
+        assert_eq!(asked(RDKafkaErrorCode::TopicAuthorizationFailed).await, 1);
+        assert!(asked(RDKafkaErrorCode::UnknownTopicOrPartition).await > 5);
+    }
 }

@@ -68,8 +68,8 @@ impl Session {
         intake: Intake,
     ) -> Result<Self, SourceError> {
         let meters = Meters::of(intake.metrics());
-        let reading = Arc::clone(&config);
-        let files = tokio::task::spawn_blocking(move || reading.files())
+        let files = config
+            .read_files()
             .await
             .map_err(|panic| SourceError::Broken(format!("reading files failed: {panic}")))?;
         let proof = Proof::obtain(&config).await?;

@@ -24,7 +24,8 @@ use crate::client::{Consumer, Trouble};
 
 /// How often the broker's topics are looked at when nothing else asks for it.
 const REFRESH: Duration = Duration::from_secs(30);
-/// How soon after a failure, or while something ordered is missing.
+/// How soon after a failure, while something ordered is missing, or when something that functions
+/// ask for has just been found missing.
 const AGAIN: Duration = Duration::from_secs(2);
 /// How long the broker may take to list its topics.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -48,6 +49,8 @@ pub(crate) struct Subscription {
     missing: BTreeMap<String, String>,
     /// The wishes that it does not.
     skipped: BTreeMap<String, String>,
+    /// How long the broker was left alone when wishes were last left out.
+    patience: Duration,
 }
 
 /// What a look at the broker's topics has shown.
@@ -98,6 +101,7 @@ impl Subscription {
             current: BTreeSet::new(),
             missing: BTreeMap::new(),
             skipped: BTreeMap::new(),
+            patience: REFRESH,
         }
     }
 
@@ -161,8 +165,7 @@ impl Subscription {
 
         let found = plan(wanted, &listing, &self.letters(&map));
         if self.orders.is_empty() {
-            self.tell_skipped(found.without);
-            self.due = Instant::now() + REFRESH;
+            self.due = Instant::now() + self.tell_skipped(found.without);
         } else {
             self.tell_missing(found.without);
             self.due = Instant::now() + if self.missing.is_empty() { REFRESH } else { AGAIN };
@@ -193,8 +196,9 @@ impl Subscription {
         self.missing = missing;
     }
 
-    /// A wish may well be meant for another connector.
-    fn tell_skipped(&mut self, skipped: BTreeMap<String, String>) {
+    /// A wish may well be meant for another connector. Gives how soon to look again: soon at first,
+    /// for access control may be in the middle of being changed, then ever more seldom.
+    fn tell_skipped(&mut self, skipped: BTreeMap<String, String>) -> Duration {
         for (wish, why) in skipped.iter().filter(|(wish, _)| !self.skipped.contains_key(*wish)) {
             tracing::info!(topic = wish, why, "not consumed, although a function asks for it");
         }
@@ -204,7 +208,24 @@ impl Subscription {
         for wish in self.skipped.keys().filter(|wish| !skipped.contains_key(*wish)) {
             self.intake.conditions().forget(&subject(wish));
         }
+        self.patience = if skipped.is_empty() {
+            REFRESH
+        } else if skipped.keys().eq(self.skipped.keys()) {
+            (self.patience * 2).min(REFRESH)
+        } else {
+            AGAIN
+        };
         self.skipped = skipped;
+        self.patience
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // The session ends: the next one finds out for itself, and knows nothing of what to take back.
+        for topic in self.missing.keys().chain(self.skipped.keys()) {
+            self.intake.conditions().forget(&subject(topic));
+        }
     }
 }
 
@@ -297,7 +318,76 @@ fn plan(wanted: &[Pattern], listing: &Listing, letters: &BTreeSet<String>) -> Pl
 
 #[cfg(test)]
 mod tests {
+    use connector_core::dead_letter::Letter;
+    use connector_core::invoke::{Answer, NoAnswer};
+    use connector_core::source::StoreError;
+    use connector_core::testing::{Call, Outside, Process, Settings};
+    use futures_util::future::BoxFuture;
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::Kafka;
+    use crate::client::Listener;
+    use crate::login::Proof;
+    use crate::meters::Meters;
+
+    struct Nobody;
+
+    impl Outside for Nobody {
+        fn call(&self, _: &str, _: Call) -> BoxFuture<'static, Result<Answer, NoAnswer>> {
+            unreachable!("nothing is called")
+        }
+
+        fn store(&self, _: &Letter) -> BoxFuture<'static, Result<(), StoreError>> {
+            unreachable!("nothing is stored")
+        }
+    }
+
+    /// A process that is set up so, and a consumer that never reaches a broker.
+    fn process(settings: &[(&str, &str)]) -> (Process, Arc<Consumer>) {
+        let settings =
+            Settings::<Kafka>::of(&[settings, &[("broker_hosts", "127.0.0.1:1")]].concat());
+        let outside: Arc<dyn Outside> = Arc::new(Nobody);
+        let process = Process::begin::<Kafka>(&settings, &[], &outside);
+        let meters = Meters::of(process.intake().metrics());
+        let listener =
+            Listener::new(mpsc::unbounded_channel().0, mpsc::unbounded_channel().0, meters);
+        let consumer = settings.source.consumer(&Proof::Nothing).create_with_context(listener);
+        (process, Arc::new(consumer.expect("its settings are good")))
+    }
+
+    fn without(topics: &[&str]) -> BTreeMap<String, String> {
+        topics.iter().map(|topic| ((*topic).to_owned(), "refused".to_owned())).collect()
+    }
+
+    #[tokio::test]
+    async fn what_a_session_has_said_of_topics_ends_with_it() {
+        let (process, consumer) = process(&[("topics", "orders")]);
+        let conditions = process.intake().conditions();
+        let session = || Subscription::new(Arc::clone(&consumer), process.intake().clone());
+
+        let mut ends = session();
+        ends.tell_missing(without(&["orders"]));
+        ends.tell_skipped(without(&["elsewhere"]));
+        assert!(conditions.ready().is_err());
+        drop(ends);
+
+        session().tell_missing(without(&[]));
+        assert_eq!(conditions.ready(), Ok(()), "the next session has found the topic");
+        assert_eq!(conditions.state(&subject("elsewhere")), None);
+    }
+
+    #[tokio::test]
+    async fn what_has_just_been_left_out_is_looked_for_soon_and_then_ever_more_seldom() {
+        let (process, consumer) = process(&[]);
+        let mut subscription = Subscription::new(consumer, process.intake().clone());
+        let mut seconds = |topics| subscription.tell_skipped(without(topics)).as_secs();
+        assert_eq!(seconds(&[]), 30);
+        assert_eq!([(); 6].map(|()| seconds(&["a"])), [2, 4, 8, 16, 30, 30]);
+        assert_eq!(seconds(&["a", "b"]), 2);
+        assert_eq!(seconds(&["a"]), 2);
+        assert_eq!(seconds(&[]), 30);
+    }
 
     fn listing() -> Listing {
         let refused = Err("Broker: Topic authorization failed".to_owned());

@@ -97,7 +97,7 @@ pub(crate) struct Session {
     pending: Pending<Origin, InOrder>,
     /// QoS 0: nothing is acknowledged, but somebody may wait for the answer.
     loose: Pending<Origin, AnyOrder>,
-    passed_over: PassedOver,
+    acks: AckOrder,
     /// When a loss was last told of.
     loss_told: Option<Instant>,
 }
@@ -109,14 +109,16 @@ struct Origin {
     reply_to: Option<ReplyTo>,
 }
 
-/// Messages that are not called. They too are acknowledged in the order of receipt.
+/// How far the messages of QoS 1 are acknowledged, those that are not called among the others: all
+/// are in the order of receipt.
 #[derive(Debug, Default)]
-struct PassedOver {
+struct AckOrder {
     /// How many messages have been submitted, and settled.
     submitted: u64,
     settled: u64,
-    /// Each with the number of messages before it that are or will be submitted.
-    places: VecDeque<(u64, Place)>,
+    /// Those that are not called, each with the number of messages before it that are or will be
+    /// submitted.
+    passed_over: VecDeque<(u64, Place)>,
 }
 
 /// How the filter stands with the broker.
@@ -192,7 +194,7 @@ impl Session {
             overrun: false,
             pending: Pending::new(),
             loose: Pending::new(),
-            passed_over: PassedOver::default(),
+            acks: AckOrder::default(),
             loss_told: None,
         }
     }
@@ -327,7 +329,7 @@ impl Session {
     /// Whether as many messages are unacknowledged as a well-behaved broker would send: so many are
     /// repeated after a break, also those that were answered behind one that still waits.
     fn is_full(&self) -> bool {
-        let unsettled = self.passed_over.submitted - self.passed_over.settled;
+        let unsettled = self.acks.submitted - self.acks.settled;
         unsettled >= self.shared.config.receive_maximum.into()
     }
 
@@ -351,7 +353,7 @@ impl Session {
         let settlement = slot.submit(event);
         let origin = Origin { place, reply_to };
         if place.is_some() {
-            self.passed_over.submitted += 1;
+            self.acks.submitted += 1;
             self.pending.track(origin, settlement);
         } else {
             self.loose.track(origin, settlement);
@@ -372,16 +374,16 @@ impl Session {
 
     /// Has a message acknowledged uncalled, once everything received before it is.
     async fn pass_over(&mut self, place: Place) -> Result<(), SourceError> {
-        let before = self.passed_over.submitted + self.waiting.len() as u64;
-        self.passed_over.places.push_back((before, place));
+        let before = self.acks.submitted + self.waiting.len() as u64;
+        self.acks.passed_over.push_back((before, place));
         self.acknowledge_passed_over().await
     }
 
     async fn acknowledge_passed_over(&mut self) -> Result<(), SourceError> {
-        while let Some(&(before, place)) = self.passed_over.places.front()
-            && before <= self.passed_over.settled
+        while let Some(&(before, place)) = self.acks.passed_over.front()
+            && before <= self.acks.settled
         {
-            self.passed_over.places.pop_front();
+            self.acks.passed_over.pop_front();
             self.acknowledge(place).await?;
         }
         Ok(())
@@ -400,7 +402,7 @@ impl Session {
         }
         // In this order and over one connection: whoever sees the PUBACK has the answer.
         self.reply(&origin, &settled).await?;
-        self.passed_over.settled += 1;
+        self.acks.settled += 1;
         if let Some(place) = origin.place {
             self.acknowledge(place).await?;
         }

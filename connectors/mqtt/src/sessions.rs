@@ -1,8 +1,8 @@
 //! All sessions of one run of the source: which there are to be, and who starts and ends them.
 //!
 //! Each filter has a session of its own. Those of the settings stay; one that nobody is mapped to
-//! is disconnected, and the broker queues for it. Those of annotations begin and end with them. A
-//! connection that breaks ends the run, because it is most often the broker that is gone; a filter
+//! is disconnected, and the broker queues for it once it has taken its SUBSCRIBE. Those of
+//! annotations begin and end with them. A connection that breaks ends the run, because it is most often the broker that is gone; a filter
 //! that the broker refuses disturbs no other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -30,6 +30,9 @@ use crate::session::{
     Asked, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, Session, Shared, Spec,
 };
 
+/// How long the broker may take to answer the SUBSCRIBE of a session that is not to be served yet.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// The functions that a session is for, live.
 type Askers = Arc<BTreeSet<FunctionName>>;
 
@@ -48,13 +51,13 @@ pub(crate) struct Sessions {
     letter_topics: watch::Sender<Arc<HashSet<String>>>,
     running: HashMap<Spec, Running>,
     tasks: JoinSet<(Spec, Result<Ended, SourceError>)>,
-    /// Filters that were refused by closing the connection.
+    /// Filters that were refused by closing the connection, and held ones that were refused.
     refused: HashMap<Spec, Refusal>,
     /// The first connection, which proved the credentials.
     first: Option<(Spec, Link)>,
 }
 
-/// How a filter was refused whose connection the broker closed.
+/// How a filter was refused that has no connection by which it could be asked for again.
 struct Refusal {
     /// When to ask again.
     again: Instant,
@@ -152,7 +155,7 @@ impl Sessions {
             }
         }
         for spec in &plan.held {
-            sessions.establish(spec).await?;
+            sessions.hold(spec).await?;
         }
         match plan.serving.first() {
             Some((spec, _)) => sessions.first = Some((spec.clone(), sessions.open(spec).await?)),
@@ -176,7 +179,7 @@ impl Sessions {
         loop {
             topics.borrow_and_update();
             self.reconcile().await?;
-            let again = self.refused.values().map(|refusal| refusal.again).min();
+            let again = next_ask(&self.refused, &self.running);
             tokio::select! {
                 biased;
                 () = self.shared.intake.draining() => break,
@@ -220,7 +223,8 @@ impl Sessions {
         let plan = self.plan();
         let conditions = self.shared.intake.conditions();
         self.refused.retain(|spec, _| {
-            let is_planned = plan.serving.iter().any(|(planned, _)| planned == spec);
+            let is_served = plan.serving.iter().any(|(planned, _)| planned == spec);
+            let is_planned = is_served || plan.held.contains(spec);
             if !is_planned && spec.asked == Asked::Wish {
                 conditions.forget(&spec.subject());
             }
@@ -249,7 +253,38 @@ impl Sessions {
             }
             self.start(spec, askers).await?;
         }
+        for spec in &plan.held {
+            let waits = self.refused.get(spec).is_some_and(|it| it.again > Instant::now());
+            if waits || self.running.contains_key(spec) {
+                continue;
+            }
+            let config = &self.shared.config;
+            if config.keeps_sessions() && !config.subscribed.contains(&spec.client_id) {
+                self.hold(spec).await?;
+            } else {
+                self.refused.remove(spec);
+            }
+        }
         Ok(())
+    }
+
+    /// Sees to it that the broker queues for a session that nobody is mapped to; if it refuses, it
+    /// is asked again later.
+    async fn hold(&mut self, spec: &Spec) -> Result<(), SourceError> {
+        if self.establish(spec).await? {
+            self.refused.remove(spec);
+        } else {
+            self.ask_later(spec.clone());
+        }
+        Ok(())
+    }
+
+    /// Has a filter that was refused asked for again, each time later.
+    fn ask_later(&mut self, spec: Spec) {
+        let before = self.refused.get(&spec).map(|refusal| refusal.wait * 2);
+        let wait = before.unwrap_or(FIRST_REFUSED_WAIT).min(LONGEST_REFUSED_WAIT);
+        let counted = Some(Counted::new(&self.shared.meters.refused));
+        self.refused.insert(spec, Refusal { again: Instant::now() + wait, wait, counted });
     }
 
     async fn start(&mut self, spec: Spec, askers: Option<Askers>) -> Result<(), SourceError> {
@@ -275,12 +310,7 @@ impl Sessions {
     async fn ended(&mut self, spec: Spec, ended: Ended) {
         self.running.remove(&spec);
         match ended {
-            Ended::Refused => {
-                let before = self.refused.get(&spec).map(|refusal| refusal.wait * 2);
-                let wait = before.unwrap_or(FIRST_REFUSED_WAIT).min(LONGEST_REFUSED_WAIT);
-                let counted = Some(Counted::new(&self.shared.meters.refused));
-                self.refused.insert(spec, Refusal { again: Instant::now() + wait, wait, counted });
-            }
+            Ended::Refused => self.ask_later(spec),
             Ended::Asked if spec.asked == Asked::Wish && !self.shared.intake.is_draining() => {
                 self.shared.intake.conditions().forget(&spec.subject());
                 self.wipe(&spec).await;
@@ -307,32 +337,72 @@ impl Sessions {
         Link::open(config, Begin { client_id: &spec.client_id, clean: config.clean }).await
     }
 
-    /// Makes sure that the broker queues for a session that is not connected.
-    async fn establish(&self, spec: &Spec) -> Result<(), SourceError> {
+    /// Subscribes a session that is not to be connected, so that the broker queues for it. Whether
+    /// it does, as far as it is to.
+    async fn establish(&self, spec: &Spec) -> Result<bool, SourceError> {
         let Shared { config, intake, .. } = &self.shared;
         let mut link = self.open(spec).await?;
-        if config.keeps_sessions() && !self.shared.is_subscribed(spec, &link) {
+        let is_there = if config.keeps_sessions() && !self.shared.is_subscribed(spec, &link) {
             drop(link.client.subscribe(&spec.filter, config.qos).await);
-            let answer = loop {
-                match link.next().await {
-                    Ok(Packet::SubAck(answer)) => break answer,
-                    // What comes already is not acknowledged, so it comes again.
-                    Ok(_) => {}
-                    Err(error) => break Err(error.to_string()),
-                }
-            };
+            let answer = tokio::time::timeout(ANSWER, answer(&mut link)).await;
+            let answer = answer.unwrap_or_else(|_| Err("the broker does not answer".to_owned()));
             self.shared.note(spec, &answer);
+            answer.is_ok()
         } else {
             intake.conditions().well(&spec.subject());
-        }
+            true
+        };
         link.close().await;
-        Ok(())
+        Ok(is_there)
     }
+}
+
+/// What the broker says to the SUBSCRIBE.
+async fn answer(link: &mut Link) -> Result<u8, String> {
+    loop {
+        match link.next().await {
+            Ok(Packet::SubAck(answer)) => return answer,
+            // What comes already is not acknowledged, so it comes again.
+            Ok(_) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+/// When the next filter is to be asked for that was refused. One that runs is being asked for.
+fn next_ask(refused: &HashMap<Spec, Refusal>, running: &HashMap<Spec, Running>) -> Option<Instant> {
+    let waiting = refused.iter().filter(|(spec, _)| !running.contains_key(*spec));
+    waiting.map(|(_, refusal)| refusal.again).min()
 }
 
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_being_asked_for_wakes_nobody() {
+        let spec = |text: &str| Spec {
+            filter: Filter::parse(text).expect("a filter"),
+            client_id: text.to_owned(),
+            asked: Asked::Order,
+        };
+        let (wait, now) = (FIRST_REFUSED_WAIT, Instant::now());
+        let mut refused = HashMap::new();
+        refused.insert(spec("runs"), Refusal { again: now, wait, counted: None });
+        let running = Running { stop: CancellationToken::new(), askers: None };
+        let running = HashMap::from([(spec("runs"), running)]);
+        assert_eq!(next_ask(&refused, &running), None, "its time has come, and it is asked for");
+        assert_eq!(next_ask(&refused, &HashMap::new()), Some(now));
+
+        let later = now + wait;
+        refused.insert(spec("waits"), Refusal { again: later, wait, counted: None });
+        assert_eq!(next_ask(&refused, &running), Some(later));
     }
 }

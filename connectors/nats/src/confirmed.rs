@@ -8,8 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, StatusCode, Subject};
+use async_nats::client::PublishError;
+use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
 use bytes::Bytes;
+use connector_core::log::Chain;
 use connector_core::source::SourceError;
 use futures_util::StreamExt as _;
 use tokio::sync::oneshot;
@@ -29,15 +31,18 @@ pub(crate) struct Teller {
 }
 
 /// Why something that was told is not known to be taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unconfirmed {
     /// There is nobody to take it.
     NoResponders,
-    /// Nothing was heard in time, or it could not be sent. It may have been taken.
+    /// Nothing was heard in time. It may have been taken.
     Unheard,
+    /// It could not be sent, and why.
+    Unsent(String),
 }
 
-type Answer = Result<(), Unconfirmed>;
+/// What a confirmation says.
+type Answer = Result<Bytes, Unconfirmed>;
 
 /// Who waits for which confirmation.
 #[derive(Default)]
@@ -68,7 +73,7 @@ impl Teller {
         let heard = Arc::clone(&waiting);
         let hearing = tokio::spawn(async move {
             while let Some(message) = answers.next().await {
-                heard.tell(&message.subject, message.status);
+                heard.tell(message);
             }
         });
         Ok(Self {
@@ -86,11 +91,37 @@ impl Teller {
     /// # Errors
     /// It is not known to be taken.
     pub(crate) async fn tell(&self, subject: Subject, body: Bytes) -> Result<(), Unconfirmed> {
+        let send = |reply| self.client.publish_with_reply(subject, reply, body);
+        self.confirmed(send, CONFIRMED).await.map(drop)
+    }
+
+    /// The same with headers and for so long; gives what the confirmation says.
+    ///
+    /// Dropped meanwhile, it may have been sent.
+    ///
+    /// # Errors
+    /// It is not known to be taken.
+    pub(crate) async fn ask(
+        &self,
+        subject: Subject,
+        headers: HeaderMap,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, Unconfirmed> {
+        let send =
+            |reply| self.client.publish_with_reply_and_headers(subject, reply, headers, body);
+        self.confirmed(send, patience).await
+    }
+
+    async fn confirmed<F: Future<Output = Result<(), PublishError>>>(
+        &self,
+        send: impl FnOnce(String) -> F,
+        patience: Duration,
+    ) -> Answer {
         let (place, answer) = self.waiting.place();
-        let reply = format!("{}.{}", self.inbox, place.number);
-        let sent = self.client.publish_with_reply(subject, reply, body).await;
-        sent.map_err(|_| Unconfirmed::Unheard)?;
-        let answer = tokio::time::timeout(CONFIRMED, answer).await;
+        let sent = send(format!("{}.{}", self.inbox, place.number)).await;
+        sent.map_err(|error| Unconfirmed::Unsent(Chain(&error).to_string()))?;
+        let answer = tokio::time::timeout(patience, answer).await;
         answer.unwrap_or(Ok(Err(Unconfirmed::Unheard))).unwrap_or(Err(Unconfirmed::Unheard))
     }
 }
@@ -111,14 +142,14 @@ impl Waiting {
     }
 
     /// What comes for nobody came too late.
-    fn tell(&self, subject: &str, status: Option<StatusCode>) {
-        let number = subject.rsplit('.').next().and_then(|number| number.parse().ok());
+    fn tell(&self, message: Message) {
+        let number = message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         let Some(place) = number.and_then(|number: u64| self.lock().open.remove(&number)) else {
             return;
         };
-        let answer = match status {
+        let answer = match message.status {
             Some(StatusCode::NO_RESPONDERS) => Err(Unconfirmed::NoResponders),
-            _ => Ok(()),
+            _ => Ok(message.payload),
         };
         // Whoever waited may have left just now.
         place.send(answer).ok();
@@ -135,21 +166,33 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
 
+    fn answer(subject: &str, status: Option<StatusCode>) -> Message {
+        Message {
+            subject: subject.into(),
+            reply: None,
+            payload: Bytes::from("taken"),
+            headers: None,
+            status,
+            description: None,
+            length: 0,
+        }
+    }
+
     #[tokio::test]
     async fn whoever_waits_hears_and_whoever_leaves_leaves_nothing() {
         let waiting = Waiting::default();
         let (first, heard) = waiting.place();
         let (second, unheard) = waiting.place();
         let (third, refused) = waiting.place();
-        waiting.tell("_INBOX.x.1", None);
-        waiting.tell("_INBOX.x.3", Some(StatusCode::NO_RESPONDERS));
-        assert_eq!(heard.await, Ok(Ok(())));
+        waiting.tell(answer("_INBOX.x.1", None));
+        waiting.tell(answer("_INBOX.x.3", Some(StatusCode::NO_RESPONDERS)));
+        assert_eq!(heard.await, Ok(Ok(Bytes::from("taken"))));
         assert_eq!(refused.await, Ok(Err(Unconfirmed::NoResponders)));
         drop(second);
         assert!(unheard.await.is_err());
         // Too late, and nothing that we asked for.
-        waiting.tell("_INBOX.x.2", None);
-        waiting.tell("_INBOX.x.y", None);
+        waiting.tell(answer("_INBOX.x.2", None));
+        waiting.tell(answer("_INBOX.x.y", None));
         drop((first, third));
         assert!(waiting.lock().open.is_empty());
     }

@@ -5,24 +5,27 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::header::{HeaderName, HeaderValue};
-use async_nats::jetstream::{self, Context};
-use async_nats::{Client, HeaderMap};
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use connector_core::Attribute;
 use connector_core::dead_letter::Letter;
-use connector_core::log::Chain;
 use connector_core::source::{Letterbox, StoreError};
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use crate::config::NatsConfig;
+use crate::confirmed::{Teller, Unconfirmed};
 use crate::connect::{self, PATIENCE};
 use crate::refusals::Refusals;
 use crate::subject::Filter;
+
+/// How many confirmations may come before one is looked at: of as many letters as may be under way.
+const ANSWERS: usize = 65_536;
 
 /// The subject that the message came on.
 const SUBJECT: &str = "X-Dead-Letter-Subject";
@@ -36,7 +39,7 @@ pub(crate) struct Subject {
     config: Arc<NatsConfig>,
     subject: Filter,
     /// A connection of its own, made for the first letter: the source's may be gone by then.
-    link: Mutex<Option<(Client, Refusals)>>,
+    link: Mutex<Option<(Teller, Refusals)>>,
 }
 
 impl Subject {
@@ -45,31 +48,36 @@ impl Subject {
         Self { config, subject, link: Mutex::new(None) }
     }
 
-    async fn link(&self) -> Result<(Client, Refusals), String> {
+    async fn link(&self) -> Result<(Teller, Refusals), String> {
         let mut known = self.link.lock().await;
         if let Some(link) = &*known {
             return Ok(link.clone());
         }
-        let link = connect::connect(&self.config, None, 16).await;
+        let link = connect::connect(&self.config, None, ANSWERS).await;
         let link = link.map_err(|error| error.to_string())?;
-        Ok(known.insert((link.client, link.refusals)).clone())
+        let teller = Teller::new(&link.client).await.map_err(|error| error.to_string())?;
+        Ok(known.insert((teller, link.refusals)).clone())
     }
 
     async fn send(&self, letter: &Letter) -> Result<(), String> {
-        let (client, refusals) = self.link().await?;
-        let mut jetstream: Context = jetstream::new(client);
-        jetstream.set_timeout(PATIENCE);
-        let stored = async {
-            let subject = self.subject.as_str().to_owned();
-            let payload = letter.event.payload.clone();
-            jetstream.publish_with_headers(subject, headers(letter), payload).await?.await
-        };
-        let stored = tokio::time::timeout(PATIENCE + Duration::from_secs(1), stored);
-        match refusals.unless(|subject| subject == self.subject.as_str(), stored).await? {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Chain(&error).to_string()),
-            Err(_) => Err("no stream has acknowledged it in time".to_owned()),
+        let (teller, refusals) = self.link().await?;
+        let (subject, payload) = (self.subject.as_str().to_owned(), letter.event.payload.clone());
+        let asked = teller.ask(subject.into(), headers(letter), payload, PATIENCE);
+        match refusals.unless(|subject| subject == self.subject.as_str(), asked).await? {
+            Ok(answer) => stored(&answer),
+            Err(Unconfirmed::NoResponders) => Err("no stream keeps the subject".to_owned()),
+            Err(Unconfirmed::Unheard) => Err("no stream has acknowledged it in time".to_owned()),
+            Err(Unconfirmed::Unsent(why)) => Err(why),
         }
+    }
+}
+
+/// Reads a stream's word. Whatever else answers on the subject has stored nothing.
+fn stored(answer: &[u8]) -> Result<(), String> {
+    match serde_json::from_slice(answer) {
+        Ok(Response::<PublishAck>::Ok(_)) => Ok(()),
+        Ok(Response::Err { error }) => Err(error.to_string()),
+        Err(_) => Err("what answers on the subject is no stream".to_owned()),
     }
 }
 
@@ -157,6 +165,16 @@ mod tests {
         assert_eq!(name(b"nats-Msg-Id"), "X-Dead-Letter-Header-nats-Msg-Id");
         assert_eq!(name(b"A b"), "X-Dead-Letter-Header-Hex-412062");
         assert_eq!(name(b"\xf6"), "X-Dead-Letter-Header-Hex-f6");
+    }
+
+    #[test]
+    fn only_a_stream_that_has_it_has_stored_it() {
+        assert_eq!(stored(br#"{"stream":"DEAD","seq":7,"duplicate":true}"#), Ok(()));
+        let full =
+            br#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"}}"#;
+        assert!(stored(full).is_err_and(|why| why.contains("maximum messages exceeded")));
+        assert!(stored(b"thank you").is_err());
+        assert!(stored(b"").is_err());
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Settler {
                     }
                     tokio::time::sleep(CONFIRMED / 3).await;
                 }
-                Ok(Err(Unconfirmed::Unheard)) => {}
+                Ok(Err(Unconfirmed::Unheard | Unconfirmed::Unsent(_))) => {}
                 Err(refused) => {
                     self.conditions.unwell(&ACKNOWLEDGEMENTS, &refused, true);
                     tokio::time::sleep(CONFIRMED).await;

@@ -93,8 +93,27 @@ async fn an_event_whose_letter_is_not_stored_is_released_with_its_lane() {
     let lane = bench.lane(|_| {});
     let settlement = submit(&lane, event("1", None)).await;
     bench.until("storing is tried", |b| b.letters.tried.load(Ordering::Relaxed) > 1).await;
+    assert!(bench.unready().contains("the topic refuses"), "{}", bench.unready());
     lane.end();
     assert_eq!(settlement.await.verdict, Verdict::Release { after: None });
+    // Whoever has the event next stores its letter: here nobody would see that it can be stored.
+    assert_eq!(bench.unready(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_is_told_of_as_long_as_any_letter_waits_for_it() {
+    let bench = Bench::new(&[TO_TOPIC], |_| status(400)).await;
+    bench.letters.refuses.store(true, Ordering::Relaxed);
+    let (ends, stays) = (bench.lane(|_| {}), bench.lane(|_| {}));
+    let released = submit(&ends, event("1", None)).await;
+    let waits = submit(&stays, event("2", None)).await;
+    bench.until("storing is tried", |b| b.letters.tried.load(Ordering::Relaxed) > 3).await;
+    ends.end();
+    assert_eq!(released.await.verdict, Verdict::Release { after: None });
+    assert!(bench.unready().contains("the topic refuses"), "{}", bench.unready());
+    bench.letters.refuses.store(false, Ordering::Relaxed);
+    assert_eq!(waits.await.verdict, Verdict::Done);
+    assert_eq!(bench.unready(), "");
 }
 
 #[tokio::test(start_paused = true)]

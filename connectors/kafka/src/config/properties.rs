@@ -1,9 +1,11 @@
 //! The settings in librdkafka's words.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::KafkaConfig;
 use crate::login::Proof;
@@ -35,6 +37,12 @@ impl KafkaConfig {
     pub(crate) fn files(&self) -> Files {
         let read = |path: &Option<PathBuf>| path.as_ref().and_then(|path| std::fs::read(path).ok());
         Files([&self.ca_file, &self.cert_file, &self.key_file].map(read).into())
+    }
+
+    /// Reads the files of TLS beside the tasks that run.
+    pub(crate) async fn read_files(self: &Arc<Self>) -> Result<Files, JoinError> {
+        let reading = Arc::clone(self);
+        spawn_blocking(move || reading.files()).await
     }
 
     /// Whether the member keeps its place in the group while it is away.

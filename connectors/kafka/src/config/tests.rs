@@ -129,6 +129,11 @@ fn halves_of_a_pair_and_unknown_words_are_mistakes() {
     assert!(mistakes(&[("topics", "a b")]).contains("topics"));
     assert!(mistakes(&[("revoke_wait", "6m")]).contains("max_poll_interval"));
     assert_eq!(mistakes(&[("revoke_wait", "6m"), ("max_poll_interval", "7m")]), "");
+    let long = &[("session_timeout", "61m"), ("max_poll_interval", "2h")];
+    assert!(mistakes(long).contains("session_timeout"), "librdkafka takes no more than an hour");
+    assert!(mistakes(&[("session_timeout", "0")]).contains("session_timeout"));
+    assert!(mistakes(&[("max_poll_interval", "25h")]).contains("is not within 1ms and 24h0m0s"));
+    assert_eq!(mistakes(&[("session_timeout", "1h"), ("max_poll_interval", "24h")]), "");
     assert!(mistakes(&[("initial_offset", "yesterday")]).contains("initial_offset"));
     assert_eq!(mistakes(&[("initial_offset", "1700000000000")]), "");
     assert!(mistakes(&[("sasl_mechanism", "SCRAM-SHA-256")]).contains("needs username_file"));

@@ -1,6 +1,6 @@
 //! What QoS 0 loses, and what an earlier session of QoS 2 may leave behind.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 
 use dev_gateway::{Fault, Function, Gate};
@@ -77,17 +77,22 @@ fn leave_a_broken_handshake(broker: &Broker, id: &str) {
     assert_eq!(receive(&mut connection), (0x62, packet_id.to_vec()), "PUBREL");
 }
 
-fn send(connection: &mut TcpStream, kind: u8, body: &[u8]) {
+pub(crate) fn send(connection: &mut TcpStream, kind: u8, body: &[u8]) {
     connection.write_all(&[kind, u8::try_from(body.len()).unwrap()]).unwrap();
     connection.write_all(body).unwrap();
 }
 
 fn receive(connection: &mut TcpStream) -> (u8, Vec<u8>) {
+    try_receive(connection).unwrap()
+}
+
+/// One packet: its kind with its flags, and what follows its length.
+pub(crate) fn try_receive(connection: &mut TcpStream) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; 2];
-    connection.read_exact(&mut head).unwrap();
+    connection.read_exact(&mut head)?;
     let mut body = vec![0; head[1].into()];
-    connection.read_exact(&mut body).unwrap();
-    (head[0], body)
+    connection.read_exact(&mut body)?;
+    Ok((head[0], body))
 }
 
 #[tokio::test(flavor = "multi_thread")]

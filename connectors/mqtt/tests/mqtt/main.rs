@@ -11,5 +11,6 @@ mod forms;
 mod losses;
 mod network;
 mod promise;
+mod refusals;
 mod replicas;
 mod support;

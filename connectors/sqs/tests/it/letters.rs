@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::primitives::Blob;
 use aws_sdk_sqs::types::MessageAttributeValue;
-use dev_gateway::Fault;
+use dev_gateway::{Fault, Function};
 
 use crate::proxy::{Act, Proxy, error};
 use crate::support::{Queue, Setup, fifo, standard, text};
@@ -109,16 +109,19 @@ async fn where_we_may_not_send_the_queue_moves_the_message_itself() {
 }
 
 #[tokio::test]
-async fn letters_of_a_fifo_queue_keep_their_group() {
+async fn letters_of_a_fifo_queue_keep_their_group_and_each_function_has_its_own() {
     let (queue, gateway) = fifo("ordered").await;
     let dead = Queue::fifo("dead").await;
+    gateway.deploy(Function::named("g").topic(&queue.name));
     gateway.fault("f", Fault::status(400));
+    gateway.fault("g", Fault::status(400));
     let setup = Setup::new(&gateway).with("dead_letter", &format!("queue:{}", dead.name));
     let connector = setup.ready().await;
     queue.send_to_group("g1", "bad").await;
+    queue.wait_until_empty().await;
+    assert_eq!(dead.counts().await, (2, 0), "what the queue takes for a repetition is not kept");
     let letter = dead.receive().await;
     use aws_sdk_sqs::types::MessageSystemAttributeName::MessageGroupId;
     assert_eq!(letter.attributes().unwrap()[&MessageGroupId], "g1");
-    queue.wait_until_empty().await;
     connector.stop().await;
 }

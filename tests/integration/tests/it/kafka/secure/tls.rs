@@ -2,8 +2,10 @@
 
 use std::fs;
 
-use integration::Authority;
+use dev_gateway::{Function, Reply};
 use integration::certificates::Certificate;
+use integration::metrics::Metrics;
+use integration::{Authority, Record};
 
 use super::listeners::{
     Listener, PASSWORD, Secrets, Secured, USER, another_attempt, complaints, delivers,
@@ -56,17 +58,27 @@ async fn a_new_authority_of_the_broker_is_learned_from_its_file() {
     let secured = Secured::new(&[]).await;
     let (scene, secrets) = (secured.scene().await, Secrets::new());
     let topic = scene.broker.topic("authority", 1).await;
-    scene.deploy("guest", &topic);
+    scene.gateway.deploy(Function::named("guest").topic(&topic).handler(|request| async move {
+        Reply::status(if request.body == "poison" { 400 } else { 200 })
+    }));
     let pem = |authority: &Authority| {
         fs::read_to_string(authority.certificate()).expect("it was written")
     };
+    let dead = scene.broker.topic("authority-dead", 1).await;
     let launch = secured.connector(&scene, Listener::SaslTls, &[&topic]);
     let connector = secrets
         .login(launch, USER, PASSWORD)
         .set("ca_file", secrets.write("ca.pem", &pem(&secured.authority)))
+        .set("dead_letter", format!("topic:{dead}"))
         .ready()
         .await;
     delivers(&scene, &topic, "guest").await;
+    let buries = async |letters| {
+        scene.broker.produce(&topic, Record::of("poison")).await;
+        let stored = |metrics: &Metrics| metrics.came("dead_lettered") == letters;
+        connector.metrics_until("the letter", stored).await;
+    };
+    buries(1).await;
 
     let new = Authority::new();
     fs::copy(new.sign("broker").together(), &secured.store).expect("the folder can be written to");
@@ -76,5 +88,7 @@ async fn a_new_authority_of_the_broker_is_learned_from_its_file() {
     secrets.write("ca.pem", &pem(&new));
     connector.ready().await;
     delivers(&scene, &topic, "guest").await;
+    // By a client of its own, which nobody has used since.
+    buries(2).await;
     connector.end().await;
 }
