@@ -12,6 +12,9 @@ use tokio::process::{Child, Command};
 
 use crate::wait::until;
 
+/// How often the driver is started until it says its port.
+const ATTEMPTS: usize = 5;
+
 /// A browser with one window. Dropping it ends it.
 pub struct Browser {
     client: Client,
@@ -26,24 +29,7 @@ impl Browser {
     /// # Panics
     /// When Chromium or its driver is missing, or does not start.
     pub async fn start() -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect(
-                "chromedriver can be started; it is installed by: apt-get install chromium-driver",
-            );
-        let stdout = driver.stdout.take().expect("it was asked for");
-        let mut lines = BufReader::new(stdout).lines();
-        let port = loop {
-            let line = lines.next_line().await.expect("text").expect("the driver says its port");
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim_end_matches('.').to_owned();
-            }
-        };
+        let (driver, port) = driver().await;
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = Client::builder().build().expect("the client's settings are right");
         let mut browser =
@@ -115,4 +101,31 @@ impl Browser {
     pub async fn close(self) {
         self.ask(Method::DELETE, "", None).await;
     }
+}
+
+/// Starts the driver, and gives the port that it says. It looks for a free port first and listens there then, for either
+/// version of IP: now and then somebody else comes in between, and it ends.
+async fn driver() -> (Child, String) {
+    let mut said = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let mut driver = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect(
+                "chromedriver can be started; it is installed by: apt-get install chromium-driver",
+            );
+        let stdout = driver.stdout.take().expect("it was asked for");
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await.expect("text") {
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                return (driver, port.trim_end_matches('.').to_owned());
+            }
+            said.push(line);
+        }
+    }
+    panic!("the driver ended {ATTEMPTS} times before it said its port: {}", said.join("\n"));
 }
