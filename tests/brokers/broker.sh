@@ -110,12 +110,16 @@ fetch_by_maven() {
 }
 
 up() {
-  if alive; then
-    kill -CONT "$pid"
-    [ "$port" = "$(cat "$dir/port")" ] || die "broker '$name' runs at port $(cat "$dir/port"), not $port; run: ${0##*/} down --name $name"
-    wait_until_served
-    return
-  fi
+  local deadline=$((SECONDS + start_timeout))
+  ! alive || [ "$port" = "$(cat "$dir/port")" ] ||
+    die "broker '$name' runs at port $(cat "$dir/port"), not $port; run: ${0##*/} down --name $name"
+  # One that was killed a moment ago looks alive until the last of its threads is gone; then it is started.
+  while alive; do
+    kill -CONT "$pid" 2>/dev/null || true
+    ! broker_answers || return 0
+    in_time
+    sleep 0.1
+  done
   if [ "$name" = shared ] && broker_answers; then
     say "using what answers at port $port; it is not this checkout's and may be set up differently"
     return
@@ -188,6 +192,10 @@ still_starting() {
     tail -n 20 "$log" >&2
     die "broker '$name' ended while starting; its log is $log; if its data is damaged run: ${0##*/} wipe --name $name"
   fi
+  in_time
+}
+
+in_time() {
   [ "$SECONDS" -lt "$deadline" ] ||
     die "broker '$name' (pid $pid) does not serve port $port after $start_timeout s; read $log, then run: ${0##*/} down --name $name"
 }
