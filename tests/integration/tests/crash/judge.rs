@@ -71,7 +71,10 @@ pub(crate) fn judge(calls: &Calls, evidence: &Evidence) -> Judgement {
             judgement.violations.push(broken);
         }
     };
-    rule(lost.is_empty() || !evidence.kind.keeps(), format!("lost: {lost:?}"));
+    rule(
+        lost.is_empty() || !evidence.kind.keeps(),
+        format!("lost: {:?}", lost.iter().map(|event| fate(calls, *event)).collect::<Vec<_>>()),
+    );
     let later = lost.iter().filter(|event| !first.contains(event)).count();
     rule(later == 0, format!("{later} lost that nothing happened to"));
     rule(again.len() <= at_most, format!("called again, of at most {at_most}: {again:?}"));
@@ -84,6 +87,13 @@ pub(crate) fn judge(calls: &Calls, evidence: &Evidence) -> Judgement {
     let twice = letters.len() - stored.len();
     rule(twice <= at_most, format!("{twice} letters stored again, of at most {at_most}"));
     judgement
+}
+
+/// What became of an event's calls.
+fn fate(calls: &Calls, event: Event) -> String {
+    let of = calls.iter().filter(|call| event_of(call) == Some(event));
+    let told = of.map(|call| format!("{} {:?}", call.function, call.ended));
+    format!("{event:?}: {}", told.collect::<Vec<_>>().join("; "))
 }
 
 /// How many events have been called.

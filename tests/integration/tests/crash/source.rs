@@ -119,7 +119,8 @@ pub(crate) trait Source {
             .set("rebuild_interval", "200ms")
             .set("initial_retry_wait", "20ms")
             .set("max_retry_wait", "50ms")
-            .set("max_retry_attempts", "5")
+            // What is received again counts as an attempt, and a slow machine lets leases end.
+            .set("max_retry_attempts", "-1")
             .set("function_concurrency", "8")
             .set("print_response", "false")
     }
