@@ -2,8 +2,8 @@
 //!
 //! Each filter has a session of its own. Those of the settings stay; one that nobody is mapped to
 //! is disconnected, and the broker queues for it once it has taken its SUBSCRIBE. Those of
-//! annotations begin and end with them. A connection that breaks ends the run, because it is most often the broker that is gone; a filter
-//! that the broker refuses disturbs no other.
+//! annotations begin and end with them. A connection that breaks ends the run, because it is most
+//! often the broker that is gone; a filter that the broker refuses disturbs no other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
