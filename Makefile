@@ -131,7 +131,7 @@ prove-monitoring: need ## Prove that every alert fires in its fault and every pa
 soak: need ## Break everything around a connector for as long as asked: SOURCE=kafka|sqs|sqs-fifo|jetstream|nats|mqtt SECONDS=600 (or EVENTS=1000000, or ROUNDS=50) SEED=1; DEAD_LETTERS=1 has functions refuse some events (all but nats), OVERLOAD=1 sends too many
 	@tests/need.sh faketime=faketime
 	@$(DEV) cargo run --locked --quiet --package soak -- "$(or $(SOURCE),kafka)" \
-	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \
+	  --seconds "$(or $(SECONDS),$(if $(EVENTS)$(ROUNDS),,600))" --events "$(EVENTS)" --warm-up "$(WARM_UP)" --rounds "$(ROUNDS)" --pause "$(PAUSE)" \
 	  --faults "$(FAULTS)" --without "$(WITHOUT)" --seed "$(SEED)" --overload "$(OVERLOAD)" --dead-letters "$(DEAD_LETTERS)" \
 	  --record "$(if $(RECORD),docs/soak.md)" --mark "$(filter-out 1,$(RECORD))"
 

@@ -1,7 +1,7 @@
-//! `soak SOURCE [--seconds N] [--events N] [--rounds N] [--pause N] [--faults A,B] [--without A,B] [--seed N]
-//! [--overload 1] [--dead-letters 1] [--record FILE] [--mark NAME]`: runs a connector between proxies, breaks everything there is to break, again and again,
-//! and has the judge say what came of it. It goes on until it has lasted so long, and had so many events and rounds of
-//! faults.
+//! `soak SOURCE [--seconds N] [--events N] [--warm-up N] [--rounds N] [--pause N] [--faults A,B] [--without A,B]
+//! [--seed N] [--overload 1] [--dead-letters 1] [--record FILE] [--mark NAME]`: runs a connector between proxies, breaks
+//! everything there is to break, again and again, and has the judge say what came of it. It goes on until it has lasted
+//! so long, and had so many events and rounds of faults.
 //!
 //! What is broken when comes from the seed. How far the connector was by then does not, so a seed repeats the faults and
 //! not every interleaving. Exits with 0 when the promise was kept, 1 when it was not, 64 when it is told nonsense.
@@ -33,7 +33,7 @@ use source::nats::{CoreNats, JetStream};
 use source::sqs::Sqs;
 
 const USAGE: &str = "usage: soak kafka|sqs|sqs-fifo|jetstream|nats|mqtt \
-                     [--seconds N] [--events N] [--rounds N] [--pause N] [--faults A,B] [--without A,B] [--seed N] \
+                     [--seconds N] [--events N] [--warm-up N] [--rounds N] [--pause N] [--faults A,B] [--without A,B] [--seed N] \
                      [--overload 1] [--dead-letters 1] [--record FILE] [--mark NAME]";
 const WRONG_USAGE: u8 = 64;
 
@@ -100,6 +100,7 @@ fn command(Order { source, size, .. }: &Order) -> String {
     let numbers = [
         ("SECONDS", seconds(size.lasts)),
         ("EVENTS", size.events),
+        ("WARM_UP", size.warm_up),
         ("ROUNDS", size.rounds),
         ("PAUSE", seconds(size.pause)),
     ];
@@ -127,6 +128,7 @@ fn order(mut words: impl Iterator<Item = String>) -> Option<Order> {
             seed: rand::random_range(1..100_000),
             lasts: Duration::ZERO,
             events: 0,
+            warm_up: 0,
             rounds: 0,
             faults: Choice::default(),
             pause: Duration::ZERO,
@@ -143,6 +145,7 @@ fn order(mut words: impl Iterator<Item = String>) -> Option<Order> {
             _ if value.is_empty() => {}
             "--seconds" => order.size.lasts = Duration::from_secs(value.parse().ok()?),
             "--events" => order.size.events = value.parse().ok()?,
+            "--warm-up" => order.size.warm_up = value.parse().ok()?,
             "--rounds" => order.size.rounds = value.parse().ok()?,
             "--pause" => order.size.pause = Duration::from_secs(value.parse().ok()?),
             "--faults" => order.size.faults.only = parts(&value),

@@ -3,15 +3,19 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use integration::process::resident;
+use integration::process::{anonymous, resident};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TENTHS: usize = 10;
 
 /// What was seen so far, in bytes, at regular intervals.
+///
+/// What is resident counts pages of the binary as well, of which the system keeps as many as it has room for: they come
+/// and go with what else the machine does. So what only the process has is told apart.
 #[derive(Default)]
 pub(crate) struct Memory {
-    seen: Vec<u64>,
+    resident: Vec<u64>,
+    own: Vec<u64>,
     last: Option<Instant>,
 }
 
@@ -22,24 +26,30 @@ impl Memory {
             return;
         }
         self.last = Some(Instant::now());
-        self.seen.extend(resident(pid));
+        self.resident.extend(resident(pid));
+        self.own.extend(anonymous(pid));
     }
 
-    /// The median of each tenth of the run, and the peak: whether it levels off.
+    /// Whether it levels off.
     pub(crate) fn tenths(&self) -> String {
-        let seen = &self.seen;
-        let bound = |tenth| tenth * seen.len() / TENTHS;
-        let tenths = (0..TENTHS).map(|tenth| median(&seen[bound(tenth)..bound(tenth + 1)]));
-        let tenths: Vec<_> = tenths.map(mib).collect();
-        let peak = seen.iter().max().copied().unwrap_or(0);
-        format!("memory, MiB in each tenth: {}; at its peak: {}", tenths.join(", "), mib(peak))
+        let (resident, own) = (tenths(&self.resident), tenths(&self.own));
+        format!("memory, MiB in each tenth: {resident}\n  of it the process's own: {own}")
     }
+}
+
+/// The median of each tenth of the run, and the peak.
+fn tenths(seen: &[u64]) -> String {
+    let bound = |tenth| tenth * seen.len() / TENTHS;
+    let tenths = (0..TENTHS).map(|tenth| median(&seen[bound(tenth)..bound(tenth + 1)]));
+    let tenths: Vec<_> = tenths.map(mib).collect();
+    let peak = seen.iter().max().copied().unwrap_or(0);
+    format!("{}; at its peak: {}", tenths.join(", "), mib(peak))
 }
 
 /// What was seen last.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB", mib(self.seen.last().copied().unwrap_or(0)))
+        write!(f, "{} MiB", mib(self.resident.last().copied().unwrap_or(0)))
     }
 }
 
@@ -59,12 +69,10 @@ mod tests {
 
     #[test]
     fn each_tenth_has_its_median() {
-        let seen = (1..=30_u64).map(|mib| mib << 20).collect();
-        let said = Memory { seen, last: None }.tenths();
+        let seen: Vec<_> = (1..=30_u64).map(|mib| mib << 20).collect();
         let medians = (0..10).map(|tenth| format!("{}.0", 3 * tenth + 2)).collect::<Vec<_>>();
-        let medians = medians.join(", ");
-        assert_eq!(said, format!("memory, MiB in each tenth: {medians}; at its peak: 30.0"));
+        assert_eq!(tenths(&seen), format!("{}; at its peak: 30.0", medians.join(", ")));
         assert_eq!(mib((5 << 20) + (1 << 19)), "5.5");
-        assert!(Memory::default().tenths().ends_with("at its peak: 0.0"));
+        assert!(tenths(&[]).ends_with("at its peak: 0.0"));
     }
 }

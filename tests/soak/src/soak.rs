@@ -43,8 +43,9 @@ pub(crate) struct Size {
     pub(crate) seed: u64,
     /// How long events are sent and things are broken, at least.
     pub(crate) lasts: Duration,
-    /// How many events are sent, at least.
+    /// How many events are sent, at least, and before them how many while nothing is broken yet.
     pub(crate) events: usize,
+    pub(crate) warm_up: usize,
     /// How many rounds of faults there are, at least.
     pub(crate) rounds: usize,
     /// What is broken.
@@ -202,8 +203,9 @@ impl<S: Source> Soak<S> {
         let unfit = self.unfit(&size.faults);
         let mut schedule = Schedule::new(size.seed, &size.faults, &unfit);
         self.gets_on().await;
+        self.warm_up(size.warm_up).await;
         while self.began.elapsed() < size.lasts
-            || self.pace.made() < size.events
+            || self.pace.made() < size.warm_up + size.events
             || schedule.rounds() < size.rounds
         {
             let planned = schedule.next().expect("faults that this source can have were asked for");
@@ -211,6 +213,17 @@ impl<S: Source> Soak<S> {
             self.suffer(planned).await;
         }
         "nothing is broken any more".clone_into(&mut self.doing);
+    }
+
+    /// Has so many events called before anything is broken, and forgets what memory was seen meanwhile.
+    async fn warm_up(&mut self, events: usize) {
+        if events > 0 {
+            "it warms up".clone_into(&mut self.doing);
+            while self.tail.begun() < events {
+                self.wait(TICK).await;
+            }
+            self.memory = Memory::default();
+        }
     }
 
     /// The faults that cannot be had here.
