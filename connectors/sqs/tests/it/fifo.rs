@@ -53,7 +53,7 @@ async fn groups_keep_their_order_through_failures() {
 async fn a_failing_head_does_not_burn_the_deliveries_of_its_followers() {
     let (queue, gateway) = fifo("head").await;
     gateway.fault("f", Fault::status(500).times(8));
-    let setup = Setup::new(&gateway).with("visibility_timeout", "2s");
+    let setup = Setup::new(&gateway).with("visibility_timeout", "4s");
     let setup = setup.with("backoff", "exponential").with("initial_retry_wait", "500ms");
     // Before the connector runs, so that one receive brings them all.
     for n in 0..3 {
@@ -115,7 +115,7 @@ async fn behind_a_void_receipt_the_group_goes_back() {
     for n in 0..3 {
         queue.send_to_group("g", &format!("g:{n}")).await;
     }
-    let connector = setup.with("visibility_timeout", "3s").ready().await;
+    let connector = setup.with("visibility_timeout", "4s").ready().await;
     gate.wait_for_waiting(1).await;
     gate.open();
     queue.wait_until_empty().await;

@@ -10,8 +10,8 @@ use crate::support::{Setup, standard};
 #[tokio::test]
 async fn a_function_slower_than_the_lease_is_called_once() {
     let (queue, gateway) = standard("slow").await;
-    gateway.fault("f", Fault::slow(Duration::from_secs(6)));
-    let connector = Setup::new(&gateway).with("visibility_timeout", "2s").ready().await;
+    gateway.fault("f", Fault::slow(Duration::from_secs(10)));
+    let connector = Setup::new(&gateway).with("visibility_timeout", "4s").ready().await;
     queue.send("slow").await;
     queue.wait_until_empty().await;
     assert_eq!(gateway.ledger().calls().len(), 1);

@@ -20,7 +20,7 @@ async fn of_two_functions_the_good_one_is_called_once() {
     gateway.fault("good", Fault::slow(Duration::from_millis(300)));
     gateway.fault("bad", Fault::status(500).times(12).then(Fault::none()));
     let setup =
-        Setup::new(&gateway).with("max_retry_attempts", "-1").with("visibility_timeout", "2s");
+        Setup::new(&gateway).with("max_retry_attempts", "-1").with("visibility_timeout", "4s");
     let (one, other) = (setup.ready().await, setup.ready().await);
     queue.send_all((0..4).map(|n| n.to_string())).await;
     queue.wait_until_empty().await;
