@@ -47,45 +47,41 @@ pub(crate) struct Link {
 #[derive(Clone)]
 pub(crate) struct Watched {
     state: watch::Receiver<State>,
-    /// The connection that was there when this was last asked.
-    seen: u64,
 }
 
+/// One of the connections that the library makes, one after the other: what was asked on an
+/// earlier one is not answered any more.
 #[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Connection(u64);
+
+#[derive(Clone, Copy)]
 struct State {
     up: bool,
-    /// Counts the connections: what was asked of an earlier one is not answered any more.
-    number: u64,
+    connection: Connection,
 }
 
 impl Watched {
-    fn new(state: watch::Receiver<State>) -> Self {
-        Self { state, seen: 0 }
-    }
-
     pub(crate) fn is_up(&self) -> bool {
         self.state.borrow().up
     }
 
-    /// Resolves while there is a connection.
+    /// Resolves while there is a connection, to which.
     ///
     /// Cancel-safe.
-    pub(crate) async fn up(&mut self) {
-        if self.state.wait_for(|state| state.up).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+    pub(crate) async fn up(&mut self) -> Connection {
+        self.other_than(None).await
     }
 
-    /// Resolves when there is another connection than when this last resolved.
+    /// Resolves while there is another connection than `seen`, to which.
     ///
     /// Cancel-safe.
-    pub(crate) async fn renewed(&mut self) {
-        let seen = self.seen;
-        let renewed = self.state.wait_for(|state| state.up && state.number != seen).await;
-        let Ok(number) = renewed.map(|state| state.number) else {
-            return std::future::pending().await;
-        };
-        self.seen = number;
+    pub(crate) async fn other_than(&mut self, seen: Option<Connection>) -> Connection {
+        let other = self.state.wait_for(|state| state.up && Some(state.connection) != seen).await;
+        match other.map(|state| state.connection) {
+            Ok(connection) => connection,
+            // Whoever reports has gone: nothing is connected any more.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -101,7 +97,9 @@ pub(crate) async fn connect(
     intake: Option<Intake>,
     buffered: usize,
 ) -> Result<Link, SourceError> {
-    let (tell_state, state) = watch::channel(State { up: true, number: 0 });
+    // Up only once the library reports it, a moment after it has connected: who asked for something
+    // before that would take the report for another connection, and ask anew.
+    let (tell_state, state) = watch::channel(State { up: false, connection: Connection(0) });
     let (complain, complaints) = mpsc::channel(REPORTS);
     let (overflow, overflows) = watch::channel(());
     let refusals = Refusals::default();
@@ -129,7 +127,7 @@ pub(crate) async fn connect(
                 _ => SourceError::Unreachable(why),
             }
         })?;
-    Ok(Link { client, watched: Watched::new(state), refusals, complaints, overflows })
+    Ok(Link { client, watched: Watched { state }, refusals, complaints, overflows })
 }
 
 /// Waits until the server has seen everything sent so far, a few seconds at most: a subscription
@@ -199,7 +197,7 @@ impl Reports {
             Event::Connected => {
                 self.refusals.forget();
                 self.state.send_modify(|state| {
-                    *state = State { up: true, number: state.number + 1 };
+                    *state = State { up: true, connection: Connection(state.connection.0 + 1) };
                 });
                 if let Some(intake) = &self.intake {
                     intake.metrics().source_connected.set(1);

@@ -110,7 +110,7 @@ impl Consumers {
         let (mut topics, mut listings) = (self.intake.topics(), self.intake.listings());
         let mut watched = self.link.watched.clone();
         let intake = self.intake.clone();
-        let (mut due, mut looked) = (true, Instant::now());
+        let (mut due, mut looked, mut seen) = (true, Instant::now(), None);
         let mut complaints = Seldom::default();
         loop {
             if due && self.link.watched.is_up() {
@@ -138,7 +138,7 @@ impl Consumers {
                     if changed.is_err() { break }
                     due |= !self.shown.is_empty() || looked.elapsed() >= LOOK_AGAIN;
                 }
-                () = watched.renewed() => due = true,
+                connection = watched.other_than(seen) => (due, seen) = (true, Some(connection)),
                 Some(what) = self.link.complaints.recv() => {
                     // Whoever asked for what was refused has heard it.
                     if Refusal::read(&what).is_none() && complaints.due(1).is_some() {

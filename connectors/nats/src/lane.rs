@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::binding::Terms;
+use crate::connect::Connection;
 use crate::pull::{Ask, Pull};
 use crate::settle::Settler;
 use crate::skipped::Skipped;
@@ -126,8 +127,13 @@ struct Shared {
 }
 
 impl Shared {
-    /// Waits until there is a reason to ask for messages and room for them, and asks.
-    async fn open(self: Arc<Self>, typical: usize, alone: bool) -> Option<Result<Pull, String>> {
+    /// Waits until there is a reason to ask for messages and room for them, and asks; on which
+    /// connection, it says.
+    async fn open(
+        self: Arc<Self>,
+        typical: usize,
+        alone: bool,
+    ) -> Option<Result<(Pull, Connection), String>> {
         let Served { intake, settler, terms, .. } = &self.served;
         let mut topics = intake.topics();
         let mut watched = settler.watched.clone();
@@ -143,6 +149,8 @@ impl Shared {
             let (most, each) = if alone { (1, self.served.largest) } else { (most, typical) };
             let most = NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
             let slots = self.lane.slots(most, each).await?;
+            // One that is lost from here on is another one later, and is asked on anew.
+            let connection = watched.up().await;
             if !self.served.is_wanted() || !*platform.borrow() {
                 continue;
             }
@@ -154,7 +162,8 @@ impl Shared {
             let ask = Ask { max_bytes, max_expires: terms.max_expires };
             let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", terms.stream, terms.consumer);
             let refusals = settler.refusals.clone();
-            return Some(Pull::open(&settler.client, refusals, subject, slots, ask).await);
+            let pull = Pull::open(&settler.client, refusals, subject, slots, ask).await;
+            return Some(pull.map(|pull| (pull, connection)));
         }
     }
 }

@@ -87,7 +87,11 @@ impl Running {
         extend.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asking = self.opening();
         loop {
-            let is_open = matches!(asking, Asking::Open(_));
+            let asked_on = match &asking {
+                Asking::Open(_, connection) => Some(*connection),
+                _ => None,
+            };
+            let is_open = asked_on.is_some();
             tokio::select! {
                 biased;
                 (place, settled) = self.pending.next() => self.settle(place, settled),
@@ -101,7 +105,9 @@ impl Running {
                     shared.unreadable.end();
                 }
                 // A request that was open on an earlier connection is dead.
-                () = watched.renewed(), if is_open => asking = self.ask_anew(asking).await,
+                _ = watched.other_than(asked_on), if is_open => {
+                    asking = self.ask_anew(asking).await;
+                }
                 changed = topics.changed(), if is_open => {
                     if changed.is_ok() && !shared.served.is_wanted() {
                         asking = self.close(asking).await;
@@ -133,7 +139,9 @@ impl Running {
         let condition = self.shared.served.condition();
         let conditions = self.shared.served.intake.conditions();
         match step {
-            Step::Opened(Some(Ok(pull))) => return Ok(Some(Asking::Open(pull))),
+            Step::Opened(Some(Ok((pull, connection)))) => {
+                return Ok(Some(Asking::Open(Box::new(pull), connection)));
+            }
             // The lane has ended, which the loop sees next.
             Step::Opened(None) => return Ok(Some(self.pause())),
             Step::Opened(Some(Err(why))) | Step::Pulled(Pulled::Unserved(why)) => {
@@ -198,7 +206,7 @@ impl Running {
 
     /// Closes a request that is over. What came too late for it counts all the same.
     async fn retire(&mut self, asking: Asking) {
-        let Asking::Open(pull) = asking else { return };
+        let Asking::Open(pull, _) = asking else { return };
         if pull.is_full() {
             return;
         }
@@ -209,7 +217,7 @@ impl Running {
 
     /// Closes the open request. What the server had sent by then is given back.
     async fn close(&mut self, asking: Asking) -> Asking {
-        if let Asking::Open(pull) = asking {
+        if let Asking::Open(pull, _) = asking {
             for (message, _) in pull.close().await {
                 if let Some(place) = message.reply {
                     self.settling.push(self.settler().give_back(place, None).boxed());

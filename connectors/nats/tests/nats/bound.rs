@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, pull, push};
 use async_nats::jetstream::stream::Stream;
 use dev_gateway::{Fault, Function, Gate, Reply};
+use futures_util::StreamExt as _;
 
 use crate::support::{
     Connector, Server, consumers, gateway, pull_consumer, until_empty, until_is, work_queue,
@@ -48,6 +49,25 @@ async fn a_bound_consumer_is_served_as_it_is_and_never_changed() {
     assert_eq!(now.len(), 1, "none was created beside it");
     assert_eq!(now[0].config, before);
     connector.balanced().await;
+}
+
+/// A request that is taken back may have been answered already, and costs the message a delivery.
+#[tokio::test]
+async fn it_asks_once_when_it_starts() {
+    let mut server = Server::start().await;
+    let stream = server.stream("S", &["s"]).await;
+    stream.create_consumer(pull_consumer("theirs")).await.unwrap();
+    let mut asked = server.client().await.subscribe("$JS.API.CONSUMER.MSG.NEXT.S.*").await.unwrap();
+    let gateway = gateway([Function::named("f").topic("s").echo()]).await;
+    let connector = Connector::ready(&server, &gateway, &BOUND).await;
+    server.publish("s", "x").await;
+    until_is("delivered", 1, async || connector.came("delivered").await).await;
+    asked.drain().await.unwrap();
+    let mut times = 0;
+    while asked.next().await.is_some() {
+        times += 1;
+    }
+    assert_eq!(times, 1);
 }
 
 #[tokio::test]
