@@ -16,18 +16,23 @@ const TENTHS: usize = 10;
 pub(crate) struct Memory {
     resident: Vec<u64>,
     own: Vec<u64>,
+    now: u64,
     last: Option<Instant>,
 }
 
 impl Memory {
-    /// Looks at a process, if it is time.
-    pub(crate) fn look(&mut self, pid: u32) {
+    /// Looks at a process, if it is time; what was seen is kept if it `counts`.
+    pub(crate) fn look(&mut self, pid: u32, counts: bool) {
         if self.last.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
             return;
         }
         self.last = Some(Instant::now());
-        self.resident.extend(resident(pid));
-        self.own.extend(anonymous(pid));
+        let Some((resident, own)) = resident(pid).zip(anonymous(pid)) else { return };
+        self.now = resident;
+        if counts {
+            self.resident.push(resident);
+            self.own.push(own);
+        }
     }
 
     /// Whether it levels off.
@@ -49,7 +54,7 @@ fn tenths(seen: &[u64]) -> String {
 /// What was seen last.
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB", mib(self.resident.last().copied().unwrap_or(0)))
+        write!(f, "{} MiB", mib(self.now))
     }
 }
 

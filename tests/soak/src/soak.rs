@@ -43,7 +43,7 @@ pub(crate) struct Size {
     pub(crate) seed: u64,
     /// How long events are sent and things are broken, at least.
     pub(crate) lasts: Duration,
-    /// How many events are sent, at least, and before them how many while nothing is broken yet.
+    /// How many events are sent, at least, and after how many the tenths begin of which memory is told.
     pub(crate) events: usize,
     pub(crate) warm_up: usize,
     /// How many rounds of faults there are, at least.
@@ -94,6 +94,7 @@ pub(crate) struct Soak<S> {
     pace: Arc<Pace>,
     connector: Option<Running>,
     memory: Memory,
+    warm_up: usize,
     /// Whether functions refuse some events while all is well.
     refusing: bool,
     faults: usize,
@@ -177,6 +178,7 @@ impl<S: Source> Soak<S> {
             pace: Arc::default(),
             connector: None,
             memory: Memory::default(),
+            warm_up: size.warm_up,
             refusing: size.dead_letters,
             faults: 0,
             doing: "nothing is broken".to_owned(),
@@ -203,7 +205,6 @@ impl<S: Source> Soak<S> {
         let unfit = self.unfit(&size.faults);
         let mut schedule = Schedule::new(size.seed, &size.faults, &unfit);
         self.gets_on().await;
-        self.warm_up(size.warm_up).await;
         while self.began.elapsed() < size.lasts
             || self.pace.made() < size.warm_up + size.events
             || schedule.rounds() < size.rounds
@@ -213,17 +214,6 @@ impl<S: Source> Soak<S> {
             self.suffer(planned).await;
         }
         "nothing is broken any more".clone_into(&mut self.doing);
-    }
-
-    /// Has so many events called before anything is broken, and forgets what memory was seen meanwhile.
-    async fn warm_up(&mut self, events: usize) {
-        if events > 0 {
-            "it warms up".clone_into(&mut self.doing);
-            while self.tail.begun() < events {
-                self.wait(TICK).await;
-            }
-            self.memory = Memory::default();
-        }
     }
 
     /// The faults that cannot be had here.
@@ -360,7 +350,7 @@ impl<S: Source> Soak<S> {
         if let Some(running) = &mut self.connector {
             let over = running.rebalances.look(&running.connector, before, now);
             faults.extend(over.into_iter().map(|fault| named(fault, &running.name)));
-            self.memory.look(running.connector.pid());
+            self.memory.look(running.connector.pid(), self.tail.begun() >= self.warm_up);
         }
         for fault in faults {
             self.note(fault);
