@@ -76,7 +76,10 @@ impl Source for Kafka {
         raw::share_memory();
         // Without it OpenSSL is taken apart when the process ends, under threads of librdkafka that
         // still speak TLS: a connector that had drained in good order died by SIGSEGV now and then.
-        openssl_sys::init();
+        // It reads its texts of errors and its configuration, so not where nobody needs it.
+        if config.uses_openssl() {
+            openssl_sys::init();
+        }
         session::Session::connect(config, intake).await.map(Self)
     }
 

@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::KafkaConfig;
+use super::{KafkaConfig, Login};
 use crate::login::Proof;
 
 /// One partition's share of what librdkafka may hold fetched, in KiB. Its own check is for each
@@ -142,6 +142,11 @@ impl KafkaConfig {
             }
         }
         properties
+    }
+
+    /// Whether OpenSSL is used: for TLS, and for the hashes of SCRAM.
+    pub(crate) fn uses_openssl(&self) -> bool {
+        self.tls || !matches!(self.login, Login::Open)
     }
 
     /// The most bytes of one fetch over all its partitions.
