@@ -35,6 +35,9 @@ pub(crate) trait Source: Sized {
     /// How events are sent to it.
     type Publisher: Publisher + 'static;
 
+    /// How its connector counts what it drops, where it may drop anything.
+    const DROPS: Option<Drops> = None;
+
     /// Starts the broker, behind the proxy; on a disk of its own, if that is to be filled.
     async fn start(proxy: &Proxy, disk: Disk) -> Self;
 
@@ -104,6 +107,13 @@ pub(crate) trait Source: Sized {
     async fn letters(&self) -> Vec<Message> {
         Vec::new()
     }
+}
+
+/// A metric of what a connector drops because its promise allows it.
+pub(crate) struct Drops {
+    pub(crate) metric: &'static str,
+    /// The values of its label `why`.
+    pub(crate) reasons: &'static [&'static str],
 }
 
 /// What the judge has to know.
