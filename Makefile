@@ -117,6 +117,10 @@ prove-edge: need ## Prove it of MQTT on two brokers, and that connectors wait fo
 	@$(DEV) tests/run.sh --package mqtt-connector --test mqtt chaos -- --ignored --nocapture --test-threads 1
 	@$(DEV) tests/run.sh --package integration --test it late -- --ignored
 
+.PHONY: prove-cron
+prove-cron: need ## Prove that no tick is called twice and none goes uncounted by cron replicas of which the one that calls is killed KILLS=200 times (about a quarter of an hour)
+	@$(DEV) KILLS="$(or $(KILLS),200)" cargo test --locked -p integration --test it replicas_whose_leader -- --nocapture
+
 .PHONY: prove-kubernetes
 prove-kubernetes: need ## Ask a real API server of Kubernetes: the Lease of cron replicas, and all charts (five minutes; the first time it is compiled, which takes a quarter of an hour and Go 1.24)
 	@tests/brokers/kubernetes.sh fetch

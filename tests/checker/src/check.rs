@@ -12,6 +12,7 @@ mod facts;
 mod judgement;
 mod letters;
 mod load;
+mod losses;
 mod order;
 mod outcomes;
 mod repetitions;
@@ -37,7 +38,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     }
     rules.push(outcomes::calls_of_events(&facts));
     if run.settling == Settling::Never {
-        rules.push(outcomes::lost_to_faults_alone(&facts));
+        rules.push(losses::lost_to_faults_or_counted(&facts));
     } else {
         rules.push(outcomes::nothing_lost(&facts));
         rules.push(letters::letters_unchanged(&facts));
@@ -148,6 +149,7 @@ fn figures(facts: &Facts<'_>, exposed: &[Exposed<'_>], repeated: usize) -> Vec<(
         let never = |event: &usize| facts.pairs(*event).iter().any(|pair| pair.calls.is_empty());
         let never = (0..evidence.stored.len()).filter(never).count();
         figures.push(("never called".to_owned(), never.to_string()));
+        figures.push(("counted as dropped".to_owned(), losses::counted(evidence)));
     }
     let gaps = evidence.samples.windows(2).map(|two| two[1].wall_ns.saturating_sub(two[0].wall_ns));
     if let Some(gap) = gaps.max() {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::ledger::Call;
-use crate::plan::{Broker, Entry, Fault, Message, Run, Sample};
+use crate::plan::{Broker, Dropped, Entry, Fault, Message, Run, Sample};
 
 /// Everything there is to judge by.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Evidence {
     pub sent_again: HashMap<u64, usize>,
     /// The faults, each with how many events had been produced before it.
     pub faults: Vec<(Fault, usize)>,
+    /// What processes counted as dropped, each with how many events had been produced by then.
+    pub dropped: Vec<(Dropped, usize)>,
     /// The calls in the order in which they began.
     pub calls: Vec<Call>,
     /// The events as the broker has them, in order of lane and position.
@@ -135,6 +137,7 @@ impl Evidence {
             produced: Vec::new(),
             sent_again: HashMap::new(),
             faults: Vec::new(),
+            dropped: Vec::new(),
             calls: Vec::new(),
             stored: Vec::new(),
             letters: Vec::new(),
@@ -160,6 +163,9 @@ impl Evidence {
                     }
                 }
                 Entry::Fault(fault) => evidence.faults.push((fault, evidence.produced.len())),
+                Entry::Dropped(dropped) => {
+                    evidence.dropped.push((dropped, evidence.produced.len()));
+                }
                 Entry::End(end) => evidence.left = Some(end.left),
                 Entry::Letter(letter) => letters.push(Content::from(letter)),
             }

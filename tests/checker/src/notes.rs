@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::plan::{End, Entry, Fault, LEDGER, Message, PLAN, Run, Writer};
+use crate::plan::{Dropped, End, Entry, Fault, LEDGER, Message, PLAN, Run, Writer};
 
 /// A run that is being written down. [`judged`](crate::judged) reads its folder.
 pub struct Notes {
@@ -79,6 +79,14 @@ impl Notes {
     /// See [`begin`](Self::begin).
     pub fn fault(&mut self, fault: Fault) -> io::Result<()> {
         self.plan.write(&[Entry::Fault(fault)])
+    }
+
+    /// A process has counted events that it dropped.
+    ///
+    /// # Errors
+    /// See [`begin`](Self::begin).
+    pub fn dropped(&mut self, dropped: Dropped) -> io::Result<()> {
+        self.plan.write(&[Entry::Dropped(dropped)])
     }
 
     /// It is over, and so many events are not settled at the broker.

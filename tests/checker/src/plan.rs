@@ -45,6 +45,8 @@ pub enum Entry {
     Produced(Message),
     /// Something was done to the connectors, or to what they depend on.
     Fault(Fault),
+    /// A process has counted events that it dropped.
+    Dropped(Dropped),
     /// What the broker has in the end, where the checker does not ask it itself.
     End(End),
     /// A dead letter found there, in the order in which the broker gave them out, where the checker does not ask it itself.
@@ -285,6 +287,19 @@ impl Fault {
     pub fn of(self, process: &str) -> Self {
         Self { process: Some(process.to_owned()), ..self }
     }
+}
+
+/// Events that a process has counted as dropped, which its promise allows it, between two looks at its metrics.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Dropped {
+    /// Whose count it is.
+    pub process: String,
+    /// Why they were dropped, in the metric's word.
+    pub why: String,
+    /// How many more they were than at the look before.
+    pub events: usize,
+    /// How many events had been produced at the look before.
+    pub produced_before: usize,
 }
 
 /// What the broker has in the end.

@@ -39,23 +39,29 @@ impl Metrics {
             .sum()
     }
 
+    /// The same of what is counted in whole numbers.
+    #[must_use]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        whole(self.sum(name, labels))
+    }
+
     /// How many deliveries were taken from the source.
     #[must_use]
     pub fn received(&self) -> u64 {
-        whole(self.sum("tributary_events_received_total", &[]))
+        self.count("tributary_events_received_total", &[])
     }
 
     /// How many deliveries came to this: `delivered`, `dead_lettered`, `dropped`, `unmatched`,
     /// `repeated` or `released`.
     #[must_use]
     pub fn came(&self, outcome: &str) -> u64 {
-        whole(self.sum("tributary_events_total", &[("outcome", outcome)]))
+        self.count("tributary_events_total", &[("outcome", outcome)])
     }
 
     /// How many deliveries have no verdict.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        whole(self.sum("tributary_events_in_flight", &[]))
+        self.count("tributary_events_in_flight", &[])
     }
 
     /// The law of conservation: each delivery is counted once, by the worst outcome of its

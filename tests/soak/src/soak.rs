@@ -3,6 +3,7 @@
 //! What is broken is mended, and the next thing is broken once the connector gets on again. If it does not, the run has
 //! failed there and then; everything else is the judge's.
 
+mod counts;
 mod inflict;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::proxy::Proxy;
 use crate::schedule::{Choice, Kind, Planned, Schedule};
 use crate::source::{CONCURRENCY, Disk, Source};
 use crate::tail::Tail;
+use counts::Counts;
 
 /// The functions that every event has to reach.
 pub(crate) const FUNCTIONS: [&str; 2] = ["bill", "ship"];
@@ -106,6 +108,7 @@ struct Running {
     name: String,
     connector: Connector,
     rebalances: Rebalances,
+    counts: Counts,
 }
 
 impl<S: Source> Soak<S> {
@@ -232,6 +235,7 @@ impl<S: Source> Soak<S> {
         self.faults += 1;
         self.doing = kind.to_string();
         self.tick();
+        self.count_drops().await;
         let (before, produced_before) = (self.tail.moment(), self.pace.made());
         let process = self.running().name.clone();
         let forgotten = self.source.unread();
@@ -250,12 +254,14 @@ impl<S: Source> Soak<S> {
         let fault = Fault::new(kind_judged, before, after).of(&process);
         let how = Some(kind.to_string());
         self.note(Fault { how, forgotten, produced_before: Some(produced_before), ..fault });
+        self.count_drops().await;
     }
 
     async fn start(&mut self) {
         let (name, content_type) = self.notes.lock().process().expect("the plan can be written");
         let connector = self.launch.clone().set("content_type", content_type).start().await;
-        self.connector = Some(Running { name, connector, rebalances: Rebalances::default() });
+        let (rebalances, counts) = (Rebalances::default(), Counts::since(self.pace.made()));
+        self.connector = Some(Running { name, connector, rebalances, counts });
     }
 
     fn running(&self) -> &Running {
@@ -405,6 +411,7 @@ impl<S: Source> Soak<S> {
             self.settles_all().await;
         }
         self.say();
+        self.count_drops().await;
         let _ended = self.take().connector.end().await;
         if let Some(sampler) = self.sampler.take() {
             sampler.end();

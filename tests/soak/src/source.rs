@@ -9,11 +9,15 @@ pub(crate) mod nats;
 pub(crate) mod sqs;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use integration::kafka::Sampler;
 use integration::process::{Signal, send};
 use integration::{Launch, script, unique};
 use ledger_checker::plan::{Broker, Message, Ordering, Settling};
+use tokio::task::JoinHandle;
 
 use crate::feed::{KEYS, Rate};
 use crate::overload::Flood;
@@ -34,6 +38,9 @@ pub(crate) trait Source: Sized {
 
     /// How events are sent to it.
     type Publisher: Publisher + 'static;
+
+    /// How its connector counts what it drops, where it may drop anything.
+    const DROPS: Option<Drops> = None;
 
     /// Starts the broker, behind the proxy; on a disk of its own, if that is to be filled.
     async fn start(proxy: &Proxy, disk: Disk) -> Self;
@@ -79,6 +86,12 @@ pub(crate) trait Source: Sized {
         None
     }
 
+    /// A client that receives past the proxy and the connector, and who sends to it, where there is
+    /// [`calm`](Self::calm) to compare it with. It begins at once.
+    async fn bare(&self) -> Option<(Self::Publisher, Bare)> {
+        None
+    }
+
     /// A client that sends events.
     async fn publisher(&self) -> Self::Publisher;
 
@@ -104,6 +117,34 @@ pub(crate) trait Source: Sized {
     async fn letters(&self) -> Vec<Message> {
         Vec::new()
     }
+}
+
+/// A metric of what a connector drops because its promise allows it.
+pub(crate) struct Drops {
+    pub(crate) metric: &'static str,
+    /// The values of its label `why`.
+    pub(crate) reasons: &'static [&'static str],
+}
+
+/// A count that goes up in one task and is read in another.
+#[derive(Clone, Default)]
+pub(crate) struct Tally(Arc<AtomicUsize>);
+
+impl Tally {
+    pub(crate) fn add(&self, more: usize) {
+        self.0.fetch_add(more, Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A client that receives from the broker as the connector does, and calls nobody.
+pub(crate) struct Bare {
+    pub(crate) receiving: JoinHandle<()>,
+    /// How many events it has received and settled.
+    pub(crate) received: Tally,
 }
 
 /// What the judge has to know.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::facts::{Exposed, Facts};
 use super::judgement::Rule;
-use crate::plan::{Broker, FaultKind};
+use crate::plan::Broker;
 
 /// The broker has what the driver wrote down, each once, and nothing else.
 pub(super) fn stored_as_produced(facts: &Facts<'_>) -> Rule {
@@ -78,28 +78,6 @@ pub(super) fn nothing_lost(facts: &Facts<'_>) -> Rule {
             rule.look(lost.then(|| {
                 format!("{} was lost after {} calls", facts.name(event, function), pair.calls.len())
             }));
-        }
-    }
-    rule
-}
-
-/// Where nothing is settled: what was never called was published while something was broken, or just before.
-pub(super) fn lost_to_faults_alone(facts: &Facts<'_>) -> Rule {
-    let mut rule = Rule::new("each event was called by each function, but for those of a fault");
-    let evidence = facts.evidence;
-    let window = usize::try_from(evidence.run.lane_window).unwrap_or(usize::MAX);
-    let explained = |event: usize| {
-        evidence.faults.iter().filter(|(fault, _)| fault.kind != FaultKind::Strain).any(
-            |(fault, until)| {
-                let from = fault.produced_before.unwrap_or(*until).saturating_sub(window);
-                (from..=*until).contains(&event)
-            },
-        )
-    };
-    for event in 0..evidence.stored.len() {
-        for (function, pair) in facts.pairs(event).iter().enumerate() {
-            let lost = pair.calls.is_empty() && !explained(event);
-            rule.look(lost.then(|| format!("{} was never called", facts.name(event, function))));
         }
     }
     rule

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 mod commits;
 mod evidence;
 mod letters;
+mod losses;
 mod order;
 mod outcomes;
 mod repetitions;
@@ -25,7 +26,7 @@ const ORDER: &str = "no event is called before the one in front of it is finishe
 const BOUND: &str = "no fault repeats more than it may";
 const BEHIND: &str = "nothing is called again once the next of its key was answered well";
 const LEFT: &str = "in the end the broker has nothing left";
-const FAULTS: &str = "each event was called by each function, but for those of a fault";
+const LOSSES: &str = "each event was called by each function, or is lost to a fault, or counted";
 const APART: &str = "no two events of a key are called at the same time in one process";
 const PAIRS: &str = "no function is called twice at the same time for an event in one process";
 const COMMITS: &str = "no committed offset passes an event that is not finished";
@@ -85,6 +86,7 @@ impl Story {
             produced: produced.collect(),
             sent_again: HashMap::new(),
             faults: Vec::new(),
+            dropped: Vec::new(),
             calls: Vec::new(),
             stored,
             letters: Vec::new(),

@@ -12,7 +12,8 @@ use ledger_checker::plan::{Broker, Message, Ordering, Settling};
 use tokio::time::sleep;
 
 use super::{
-    CONCURRENCY, Disk, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
+    CONCURRENCY, Disk, Drops, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure,
+    single,
 };
 use crate::feed::Rate;
 use crate::proxy::Proxy;
@@ -194,6 +195,9 @@ pub(crate) struct CoreNats {
 impl Source for CoreNats {
     const CONNECTOR: &str = "nats";
     type Publisher = Client;
+
+    const DROPS: Option<Drops> =
+        Some(Drops { metric: "tributary_nats_lost_total", reasons: &["full", "stopped"] });
 
     async fn start(proxy: &Proxy, _disk: Disk) -> Self {
         let (process, proxied) = server(proxy, Disk::Shared);

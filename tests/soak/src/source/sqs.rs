@@ -8,9 +8,12 @@ use std::time::Duration;
 use integration::Launch;
 use ledger_checker::plan::{Broker, Message, Ordering};
 use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use super::{
-    CONCURRENCY, Disk, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Unsure, single,
+    Bare, CONCURRENCY, Disk, Event, LEASE_SECONDS, Process, Promise, Publisher, Source, Tally,
+    Unsure, single,
 };
 use crate::overload::{CALM, Flood};
 use crate::proxy::{Proxy, Weather};
@@ -18,6 +21,15 @@ use crate::schedule::Kind;
 
 /// How many messages SQS takes and gives at a time.
 const TOGETHER: usize = 10;
+/// How long a receive waits at an idle queue, in seconds.
+const WAIT_SECONDS: u64 = 2;
+/// The queue of the client without a connector.
+const BARE: &str = "bare";
+/// How many receives that client has at most: as many as the connector has for one queue, whose window is twice what is
+/// called of a function.
+const RECEIVES: usize = (2 * CONCURRENCY).div_ceil(TOGETHER);
+/// How long until it asks again when it has had no answer.
+const AGAIN: Duration = Duration::from_millis(50);
 /// The attribute that is the key of a message where there are no groups.
 const KEY: &str = "Key";
 /// The attribute that says all of what a letter is, a line each, where there is no room for more of them.
@@ -74,7 +86,7 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
             .set("AWS_SECRET_ACCESS_KEY", "secret")
             .set("AWS_REGION", "eu-west-1")
             .set("AWS_EC2_METADATA_DISABLED", "true")
-            .set("wait_time", "2s")
+            .set("wait_time", format!("{WAIT_SECONDS}s"))
             .set("visibility_timeout", format!("{LEASE_SECONDS}s"))
             // Where there is a third function, it has a share of its own.
             .set("max_inflight", (3 * CONCURRENCY).to_string())
@@ -102,6 +114,13 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
         Some((CALM.to_owned(), self.queue.beside(CALM)))
     }
 
+    async fn bare(&self) -> Option<(Queue, Bare)> {
+        let queue = Queue::create(&self.process, BARE).await;
+        let received = Tally::default();
+        let receiving = tokio::spawn(queue.clone().drain(received.clone()));
+        Some((queue, Bare { receiving, received }))
+    }
+
     async fn publisher(&self) -> Queue {
         self.queue.clone()
     }
@@ -118,7 +137,9 @@ impl<const FIFO: bool> Source for Sqs<FIFO> {
         let queue = self.queue.beside(Self::LETTERS);
         let mut letters = Vec::new();
         while queue.left().await != Some(0) {
-            letters.extend(queue.take().await.iter().map(letter_of));
+            // At once, for what is lent keeps back the rest of its group.
+            let taken = queue.take(0).await.expect("nothing is broken any more");
+            letters.extend(taken.iter().map(letter_of));
         }
         letters
     }
@@ -194,21 +215,54 @@ impl Queue {
         Some(count("ApproximateNumberOfMessages")? + lent)
     }
 
-    /// Takes some messages out, if there are any. At once, for what is lent keeps back the rest of its group.
-    async fn take(&self) -> Vec<Value> {
+    /// Takes messages out for ever, with one receive at an idle queue, and with more while answers come back full: as the
+    /// connector does.
+    async fn drain(self, taken: Tally) {
+        let mut receives = JoinSet::new();
+        loop {
+            if receives.is_empty() {
+                receives.spawn(self.clone().take_waiting());
+            }
+            let Some(Ok(Some(got))) = receives.join_next().await else {
+                // Nothing is broken in such a run; if receiving fails all the same, its pace shows it.
+                sleep(AGAIN).await;
+                continue;
+            };
+            taken.add(got);
+            let more = match got {
+                0 => 0,
+                TOGETHER if receives.len() + 1 < RECEIVES => 2,
+                _ => 1,
+            };
+            for _ in 0..more {
+                receives.spawn(self.clone().take_waiting());
+            }
+        }
+    }
+
+    /// Waits for messages and takes them out: how many.
+    async fn take_waiting(self) -> Option<usize> {
+        self.take(WAIT_SECONDS).await.map(|messages| messages.len())
+    }
+
+    /// Takes some messages out, if there are any by then.
+    async fn take(&self, wait_seconds: u64) -> Option<Vec<Value>> {
         let all = json!({
             "MaxNumberOfMessages": TOGETHER,
+            "WaitTimeSeconds": wait_seconds,
+            "VisibilityTimeout": LEASE_SECONDS,
             "AttributeNames": ["All"],
             "MessageAttributeNames": ["All"],
         });
-        let answer = self.ask("ReceiveMessage", all).await;
-        let mut answer = answer.expect("nothing is broken any more");
-        let Value::Array(messages) = answer["Messages"].take() else { return Vec::new() };
+        let mut answer = self.ask("ReceiveMessage", all).await?;
+        let messages = match answer["Messages"].take() {
+            Value::Array(messages) if !messages.is_empty() => messages,
+            _ => return Some(Vec::new()),
+        };
         let handle = |(id, message): (usize, &Value)| json!({ "Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"] });
         let entries: Vec<_> = messages.iter().enumerate().map(handle).collect();
-        let deleted = self.ask("DeleteMessageBatch", json!({ "Entries": entries })).await;
-        deleted.expect("nothing is broken any more");
-        messages
+        self.ask("DeleteMessageBatch", json!({ "Entries": entries })).await?;
+        Some(messages)
     }
 
     /// The answer to a request, if it is a good one.

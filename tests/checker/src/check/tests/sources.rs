@@ -4,7 +4,7 @@ use super::*;
 use crate::plan::{End as BrokerEnd, Entry, Message};
 
 /// The usual four events at a broker that settles each on its own, with a window of one.
-fn at(broker: Broker, ordering: Ordering) -> Story {
+pub(super) fn at(broker: Broker, ordering: Ordering) -> Story {
     let mut story = Story::new();
     story.settles_each(broker, ordering);
     story
@@ -178,33 +178,6 @@ fn behind_a_follower_nothing_is_called_again() {
     // Event 2 has event 0's key.
     story.deliver("q", 0);
     story.violates(&[BOUND, BEHIND]);
-}
-
-#[test]
-fn what_is_not_settled_may_be_lost_to_a_fault_and_to_nothing_else() {
-    let lost = |fault: Option<FaultKind>| {
-        let mut story = at(Broker::CoreNats, Ordering::None);
-        story.evidence.run.settling = Settling::Never;
-        for event in [0, 1, 3] {
-            story.deliver("p", event);
-        }
-        if let Some(kind) = fault {
-            story.fault(kind, None).produced_before = Some(3);
-            story.evidence.faults[0].1 = 3;
-        }
-        story
-    };
-    lost(None).violates(&[FAULTS]);
-    lost(Some(FaultKind::Strain)).violates(&[FAULTS]);
-    // Event 2 was published just before.
-    lost(Some(FaultKind::BrokerOutage)).is_kept();
-    // A function that was called and failed has had its chance.
-    let mut story = lost(None);
-    story.call("p", "f", 2, 500);
-    story.call("p", "g", 2, 500);
-    story.is_kept();
-    story.call("p", "g", 3, 200);
-    story.violates(&[AGAIN]);
 }
 
 #[test]
