@@ -202,6 +202,12 @@ impl Bench {
         value.and_then(|v| v.parse().ok()).unwrap_or(0)
     }
 
+    /// How many events are in holds.
+    pub(super) fn held_events(&self) -> usize {
+        let holds = self.intake.0.dispatcher.holds.list();
+        holds.iter().map(|(_, _, hold)| hold.waiting()).sum()
+    }
+
     /// Why the process is not ready, if it is not.
     pub(super) fn unready(&self) -> String {
         match self.intake.conditions().ready() {
