@@ -75,6 +75,7 @@ impl<'a> Carrier<'a> {
             attempts: calls.made,
             first: calls.first.unwrap_or(now),
             last: now,
+            brief: false,
         };
         if redrive.is_some() && self.stores_waits {
             if !dispatcher.letters.try_store(dispatcher, address, &letter).await {
@@ -113,6 +114,7 @@ impl<'a> Carrier<'a> {
             attempts: event.delivery_count.unwrap_or(0),
             first: now,
             last: now,
+            brief: false,
         };
         let stored = dispatcher.letters.store(dispatcher, self.work, address, &letter).await;
         stored.then_some(Outcome::DeadLettered)

@@ -86,6 +86,22 @@ async fn an_event_is_held_until_its_letter_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn notes_that_make_a_letter_too_large_are_left_out_but_for_the_least() {
+    let bench = Bench::new(&[TO_TOPIC], |_| status(400)).await;
+    bench.letters.is_small.store(true, Ordering::Relaxed);
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    let notes = [
+        ("X-Dead-Letter-Reason", "refused"),
+        ("X-Dead-Letter-Function", "f"),
+        ("X-Dead-Letter-Position", "test:1"),
+    ];
+    assert_eq!(bench.letters.stored()[0].notes(), notes.map(|(name, it)| (name, it.to_owned())));
+    assert_eq!(bench.letters.tried.load(Ordering::Relaxed), 2);
+    assert_eq!(bench.unready(), "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_whose_letter_is_not_stored_is_released_with_its_lane() {
     let bench = Bench::new(&[TO_TOPIC], |_| status(400)).await;
     bench.letters.refuses.store(true, Ordering::Relaxed);
