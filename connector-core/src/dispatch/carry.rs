@@ -135,11 +135,14 @@ impl<'a> Carrier<'a> {
                 Claim::Finished(outcome, pin) => {
                     return Carried::Ended { outcome, again: true, reply: None, pin: Some(pin) };
                 }
-                Claim::Running(outcome) => {
+                Claim::Running(mut outcome) => {
                     now = None;
                     // With an outcome the next look finds it finished; without one it is free.
-                    if let Err(broken) = self.or_broken(&mapping.function, outcome).await {
-                        return broken.into();
+                    match self.or_broken(&mapping.function, &mut outcome).await {
+                        Ok(_) => {}
+                        // Its letter is needed only if that call, which may go on, fails.
+                        Err(Broken::Over) if self.is_gone_if_released() => drop(outcome.await),
+                        Err(broken) => return broken.into(),
                     }
                 }
             }

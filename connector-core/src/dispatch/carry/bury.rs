@@ -89,13 +89,18 @@ impl<'a> Carrier<'a> {
         Ok(Buried::Ended(Outcome::DeadLettered))
     }
 
+    /// Whether draining cuts short an event that its broker will not deliver again.
+    pub(super) fn is_gone_if_released(&self) -> bool {
+        // Draining closes the tracker. A lane that ends for another reason comes back.
+        self.work.event.last_delivery && self.dispatcher.tasks.is_closed()
+    }
+
     /// Stores the letter of an event that draining cut short and that its broker will not deliver
     /// again. `None`: it may be released, or there is no place for letters; then the source has to
     /// find it again at its next start.
     pub(super) async fn bury_at_shutdown(&self, mapping: &Mapping) -> Option<Outcome> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
-        // Draining closes the tracker. A lane that ends for another reason comes back.
-        if !event.last_delivery || !dispatcher.tasks.is_closed() {
+        if !self.is_gone_if_released() {
             return None;
         }
         let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);

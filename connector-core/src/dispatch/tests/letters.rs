@@ -1,10 +1,13 @@
 //! Dead letters.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::bench::{Bench, event, submit};
 use super::gateway::{Act, status};
+use crate::event::Event;
 use crate::lane::Verdict;
+use crate::run::begin_drain;
 
 const TO_TOPIC: (&str, &str) = ("dead_letter", "topic:dead");
 
@@ -129,6 +132,24 @@ async fn a_destination_is_told_of_as_long_as_any_letter_waits_for_it() {
     bench.letters.refuses.store(false, Ordering::Relaxed);
     assert_eq!(waits.await.verdict, Verdict::Done);
     assert_eq!(bench.unready(), "");
+}
+
+/// Released, it would be gone: its broker delivers it no more.
+#[tokio::test(start_paused = true)]
+async fn a_last_delivery_that_joined_a_call_has_its_outcome_or_a_letter_when_the_process_drains() {
+    for (answer, came, letters) in [(200, "repeated", 0), (500, "dead_lettered", 1)] {
+        let act = Act::After(Duration::from_secs(5), Box::new(status(answer)));
+        let bench = Bench::new(&[TO_TOPIC], move |_| act.clone()).await;
+        let lane = bench.lane(|_| {});
+        let _first = submit(&lane, event("1", None)).await;
+        bench.until("it runs", |b| b.gateway.running("f") == 1).await;
+        let last = Event { last_delivery: true, ..event("1", None) };
+        let joined = submit(&lane, last).await;
+        begin_drain(&bench.intake);
+        assert_eq!(joined.await.verdict, Verdict::Done, "{answer}");
+        assert_eq!((bench.came(came), bench.letters.stored().len()), (1, letters));
+        assert_eq!(bench.gateway.calls_of("f").len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
