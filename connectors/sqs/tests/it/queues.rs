@@ -2,6 +2,7 @@
 
 use dev_gateway::Function;
 
+use crate::proxy::{Act, Proxy, error};
 use crate::support::{Queue, Setup, broker, gateway, standard, unique};
 
 #[tokio::test]
@@ -97,6 +98,35 @@ async fn a_wish_for_what_is_no_queue_harms_nothing() {
     queue.wait_until_empty().await;
     connector.wait_until_ready().await;
     assert_eq!(connector.log().matches("not consumed, although").count(), 1, "said once");
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn a_wish_that_may_not_be_received_from_is_left_aside() {
+    let (queue, gateway) = standard("allowed").await;
+    let denied = Queue::standard("denied").await;
+    gateway.deploy(Function::named("g").topic(&denied.url));
+    let name = denied.name.clone();
+    let proxy = Proxy::start(move |asked| match &*asked.action {
+        "ReceiveMessage" if asked.body.to_string().contains(&name) => {
+            error("AccessDenied", "not yours")
+        }
+        _ => Act::Pass,
+    })
+    .await;
+    let connector = Setup::new(&gateway).through(&proxy).start().await;
+    connector.wait_for_log("not consumed, although").await;
+    connector.wait_until_ready().await;
+    for body in ["1", "2"] {
+        queue.send(body).await;
+        queue.wait_until_empty().await;
+    }
+    connector.wait_until_ready().await;
+    assert_eq!(connector.log().matches("not consumed, although").count(), 1, "said once");
+    // It is asked for again.
+    proxy.script(|_| Act::Pass);
+    denied.send("at last").await;
+    denied.wait_until_empty().await;
     connector.stop().await;
 }
 
