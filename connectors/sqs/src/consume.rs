@@ -230,11 +230,15 @@ impl Consumer {
         let ended = tokio::select! {
             biased;
             () = self.stop.cancelled() => Ended::Over,
-            gone = &mut receiving => return gone.map_or(Ended::Over, Ended::Gone),
+            gone = &mut receiving => {
+                serving.meters.untold();
+                return gone.map_or(Ended::Over, Ended::Gone);
+            }
             // It has failed, or has given up past the drain deadline. Without it nothing is settled.
             () = settler.closed() => Ended::Changed,
             () = changed(&serving, told.as_ref()) => Ended::Changed,
         };
+        serving.meters.untold();
         lane.end();
         receiving.await;
         ended

@@ -1,6 +1,7 @@
 //! Which queues are consumed.
 
 use dev_gateway::Function;
+use serde_json::json;
 
 use crate::proxy::{Act, Proxy, error};
 use crate::support::{Queue, Setup, broker, gateway, standard, unique};
@@ -40,12 +41,25 @@ async fn the_url_alone_leads_to_a_server_that_is_not_aws() {
 async fn a_function_deployed_later_brings_its_queue() {
     let (_, gateway) = standard("first").await;
     let later = Queue::standard("later").await;
-    let connector = Setup::new(&gateway).ready().await;
+    // The broker itself does not tell how long it keeps messages.
+    let proxy = Proxy::start(|asked| match &*asked.action {
+        "GetQueueAttributes" => {
+            Act::Answer(200, json!({"Attributes": {"MessageRetentionPeriod": "60"}}))
+        }
+        _ => Act::Pass,
+    })
+    .await;
+    let connector = Setup::new(&gateway).through(&proxy).ready().await;
     later.send("waits").await;
     gateway.deploy(Function::named("g").topic(&format!("sqs:{}", later.name)));
     later.wait_until_empty().await;
+    let retention = format!("tributary_sqs_retention_seconds{{queue=\"{}\"}}", later.name);
+    connector.wait_for("its retention", async || connector.metric(&retention).await == 60).await;
     // And takes it away again.
     gateway.remove("g");
+    connector
+        .wait_for("its retention to be forgotten", async || connector.metric(&retention).await == 0)
+        .await;
     connector
         .wait_for("the queue to be let go", async || {
             let receivers = "tributary_sqs_receivers{queue=\"".to_owned() + &later.name + "\"}";
