@@ -19,7 +19,7 @@ use crate::fail_point::{self, Step};
 use crate::headers::{compose, with_attempt};
 use crate::lane::Work;
 use crate::metrics::Called;
-use crate::source::Letterbox;
+use crate::source::{Letterbox, StoreError};
 
 pub(crate) use self::notes::NOTES;
 
@@ -64,6 +64,8 @@ pub struct Letter {
     pub first: SystemTime,
     /// When the last call ended.
     pub last: SystemTime,
+    /// Only the least is noted beside it: why, of which function, and which event.
+    pub brief: bool,
 }
 
 impl Letter {
@@ -75,6 +77,17 @@ impl Letter {
     #[must_use]
     pub fn notes(&self) -> Vec<(&'static str, String)> {
         let mut notes = vec![(notes::REASON.name, self.reason.to_owned())];
+        if !self.brief {
+            self.note_the_calls(&mut notes);
+        }
+        if let Some(function) = &self.function {
+            notes.push((notes::FUNCTION.name, function.to_string()));
+        }
+        notes.push((notes::POSITION.name, self.event.id.to_string()));
+        notes
+    }
+
+    fn note_the_calls(&self, notes: &mut Vec<(&'static str, String)>) {
         if let Some(status) = self.status {
             notes.push((notes::STATUS.name, status.to_string()));
         }
@@ -85,11 +98,6 @@ impl Letter {
         notes.push((notes::ATTEMPTS.name, self.attempts.to_string()));
         notes.push((notes::FIRST.name, rfc3339(self.first)));
         notes.push((notes::LAST.name, rfc3339(self.last)));
-        if let Some(function) = &self.function {
-            notes.push((notes::FUNCTION.name, function.to_string()));
-        }
-        notes.push((notes::POSITION.name, self.event.id.to_string()));
-        notes
     }
 }
 
@@ -242,7 +250,15 @@ impl Letters {
         match address {
             Address::Broker(to) => {
                 let letterbox = self.letterbox(to)?;
-                letterbox.store(letter).await.map_err(|error| error.to_string())
+                let stored = match letterbox.store(letter).await {
+                    // What is left out then stands in the log.
+                    Err(StoreError::TooLarge(_)) => {
+                        let brief = Letter { brief: true, ..letter.clone() };
+                        letterbox.store(&brief).await
+                    }
+                    stored => stored,
+                };
+                stored.map_err(|error| error.to_string())
             }
             Address::Function(to) => call_with_letter(dispatcher, to, letter).await,
             Address::Drop | Address::Hold => Err("not an address to store at".to_owned()),

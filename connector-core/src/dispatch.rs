@@ -260,6 +260,7 @@ impl Dispatcher {
             attempts: 0,
             first: now,
             last: now,
+            brief: false,
         };
         match &self.config.dead_letter {
             Address::Drop | Address::Hold => {

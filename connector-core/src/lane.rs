@@ -226,7 +226,7 @@ impl Intake {
     /// then.
     #[must_use]
     pub fn is_held(&self, topic: &Arc<str>, function: &FunctionName) -> bool {
-        self.0.dispatcher.holds.of(topic, function).is_some()
+        self.0.dispatcher.holds.is_held(topic, function)
     }
 
     /// Where a source reports what it sees, for `/readyz`, the status and the log.

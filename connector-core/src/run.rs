@@ -238,9 +238,10 @@ async fn drain(intake: &Intake, supervisor: JoinHandle<()>, signals: &mut Signal
 /// From now on nothing is received, and nothing that waits is called.
 pub(crate) fn begin_drain(intake: &Intake) {
     let IntakeInner { dispatcher, draining, .. } = &*intake.0;
+    // First: whoever is released by what follows asks whether it is for this.
+    dispatcher.tasks.close();
     draining.cancel();
     dispatcher.leave();
-    dispatcher.tasks.close();
 }
 
 fn abort() -> ExitCode {

@@ -141,8 +141,20 @@ pub trait Letterbox: Send + Sync + 'static {
 
 /// A dead letter could not be stored.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StoreError(pub String);
+pub enum StoreError {
+    /// The broker says that it takes nothing as large as this letter, which may be for its notes.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Whatever else. It may be stored after all.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<String> for StoreError {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
 
 /// Why a source ended or could not begin, by what an operator has to do about it.
 #[derive(Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use crate::event::FunctionName;
 use crate::fail_point::{self, Step};
 use crate::functions::Function;
 use crate::headers::{TooLarge, compose, with_attempt};
-use crate::hold::{Hold, Mends};
+use crate::hold::{Hold, Mends, Waiting};
 use crate::invoke::{Answer, Judged, NoAnswer, judge};
 use crate::lane::{Reply, Work};
 use crate::metrics::Called;
@@ -25,6 +25,7 @@ use crate::pairs::{Claim, Outcome, Pin};
 use crate::permits::Permit;
 use crate::topics::Mapping;
 
+use self::bury::Buried;
 use super::Dispatcher;
 
 /// The longest pause before a call that was never written is repeated, while the gateway says it
@@ -103,9 +104,11 @@ struct Call {
 }
 
 /// What follows from a call.
-enum Next {
+enum Next<'a> {
     /// Look again, and call again if nothing has changed.
     Again,
+    /// The same, in the hold that has begun.
+    Held(Waiting<'a>),
     /// This function's part is over.
     End(Carried),
     /// No call will help.
@@ -132,11 +135,14 @@ impl<'a> Carrier<'a> {
                 Claim::Finished(outcome, pin) => {
                     return Carried::Ended { outcome, again: true, reply: None, pin: Some(pin) };
                 }
-                Claim::Running(outcome) => {
+                Claim::Running(mut outcome) => {
                     now = None;
                     // With an outcome the next look finds it finished; without one it is free.
-                    if let Err(broken) = self.or_broken(&mapping.function, outcome).await {
-                        return broken.into();
+                    match self.or_broken(&mapping.function, &mut outcome).await {
+                        Ok(_) => {}
+                        // Its letter is needed only if that call, which may go on, fails.
+                        Err(Broken::Over) if self.is_gone_if_released() => drop(outcome.await),
+                        Err(broken) => return broken.into(),
                     }
                 }
             }
@@ -169,14 +175,19 @@ impl<'a> Carrier<'a> {
     ) -> Result<Carried, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let mut calls = Calls::default();
+        // Kept until this function's part is over: as long as that, the hold is told of.
+        let mut waiting: Option<Waiting<'_>> = None;
         loop {
             // Looked up after each wait: annotations changed meanwhile count at once.
             let mapping = now.take().or_else(|| dispatcher.mapped(&event.topic, name));
             let mapping = mapping.ok_or(Broken::Unmapped)?;
             let function = dispatcher.functions.of(&mapping);
-            let hold = dispatcher.holds.of(&event.topic, name);
+            if waiting.as_ref().is_none_or(|waiting| waiting.hold().has_ended()) {
+                waiting = dispatcher.holds.join(&event.topic, name);
+            }
+            let hold = waiting.as_ref().map(|waiting| Arc::clone(waiting.hold()));
             // Kept while this event tries, so that no other does.
-            let _trying = match &hold {
+            let mut trying = match &hold {
                 None => None,
                 Some(hold) => match Box::pin(self.turn_to_try(hold, &mapping)).await? {
                     None => continue,
@@ -216,13 +227,18 @@ impl<'a> Carrier<'a> {
                     Next::Bury { reason: "too_large", reply: None }
                 }
             };
+            // A slow try is over only now.
+            if let Some(tried) = trying.as_deref_mut() {
+                *tried = tokio::time::Instant::now();
+            }
             match next {
                 Next::Again => {}
+                Next::Held(begun) => waiting = Some(begun),
                 Next::End(carried) => return Ok(carried),
                 Next::Bury { reason, reply } => {
-                    let buried = Box::pin(self.bury(&mapping, &function, reason, &calls)).await?;
-                    if let Some(outcome) = buried {
-                        return Ok(Carried::ended(outcome, reply));
+                    match Box::pin(self.bury(&mapping, &function, reason, &calls)).await? {
+                        Buried::Ended(outcome) => return Ok(Carried::ended(outcome, reply)),
+                        Buried::Held(begun) => waiting = Some(begun),
                     }
                     calls = Calls::default();
                 }
@@ -230,23 +246,23 @@ impl<'a> Carrier<'a> {
         }
     }
 
-    /// Waits for this event's turn to try a held function: one call each `max_retry_wait`.
+    /// Waits for this event's turn to try a held function: `max_retry_wait` after the last try.
     /// `None`: the hold has ended meanwhile.
     async fn turn_to_try<'h>(
         &self,
         hold: &'h Hold,
         mapping: &Mapping,
-    ) -> Result<Option<MutexGuard<'h, ()>>, Broken> {
+    ) -> Result<Option<MutexGuard<'h, tokio::time::Instant>>, Broken> {
         let name = &mapping.function;
-        let _waits = hold.waits();
-        let Some(turn) = self.or_broken(name, hold.turn()).await? else { return Ok(None) };
+        let Some(mut turn) = self.or_broken(name, hold.turn()).await? else { return Ok(None) };
         let pause = async {
             tokio::select! {
                 () = hold.ended() => {}
-                () = tokio::time::sleep(mapping.retry.max_wait()) => {}
+                () = tokio::time::sleep_until(*turn + mapping.retry.max_wait()) => {}
             }
         };
         self.or_broken(name, pause).await?;
+        *turn = tokio::time::Instant::now();
         Ok(Some(turn))
     }
 
@@ -258,7 +274,7 @@ impl<'a> Carrier<'a> {
             self.or_broken(name, dispatcher.platform.up()).await?;
         }
         let permit = self.or_broken(name, function.gate.enter(&dispatcher.running)).await?;
-        let held = !tries && dispatcher.holds.of(&self.work.event.topic, name).is_some();
+        let held = !tries && dispatcher.holds.is_held(&self.work.event.topic, name);
         let stale = held || !dispatcher.platform.is_up() || self.work.is_over();
         Ok((!stale).then_some(permit))
     }
@@ -308,7 +324,7 @@ impl<'a> Carrier<'a> {
     }
 
     /// What follows from a call that was answered well.
-    fn well(&self, call: Call, function: &Function) -> Next {
+    fn well(&self, call: Call, function: &Function) -> Next<'a> {
         let event = &self.work.event;
         function.called(Called::Well, call.took);
         function.answered_well();
@@ -328,7 +344,7 @@ impl<'a> Carrier<'a> {
         function: &Function,
         calls: &mut Calls,
         hold: Option<&Hold>,
-    ) -> Result<Next, Broken> {
+    ) -> Result<Next<'a>, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let Call { answer, asynchronous, took } = call;
         let name = &mapping.function;
@@ -341,8 +357,8 @@ impl<'a> Carrier<'a> {
             Judged::Misconfigured(why) => {
                 counted(Called::Misconfigured);
                 failed(&why);
-                dispatcher.holds.begin(&event.topic, name, Mends::AnyAnswer, &why);
-                Ok(Next::Again)
+                let begun = dispatcher.holds.begin(&event.topic, name, Mends::AnyAnswer, &why);
+                Ok(Next::Held(begun))
             }
             Judged::Refused(why) => {
                 counted(Called::Refused);

@@ -6,6 +6,7 @@
 mod bench;
 mod calls;
 mod gateway;
+mod holds;
 mod lent;
 mod letters;
 mod order;

@@ -122,10 +122,16 @@ impl<B: Broker> Assignment<B> {
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), SourceError> {
         self.member = self.broker.member();
         let mut starts = HashMap::new();
-        // While draining nothing new is begun; the answer alone is owed.
-        if !partitions.is_empty() && !self.intake.is_draining() {
+        // While draining nothing new is begun; the answer alone is owed. A broker that hangs would
+        // keep its question open for longer than there is time to drain.
+        if !partitions.is_empty() {
+            let found = tokio::select! {
+                biased;
+                () = self.intake.draining() => None,
+                found = self.begin_at(&partitions) => Some(found?),
+            };
             let denied;
-            (starts, denied) = self.begin_at(&partitions).await?;
+            (starts, denied) = found.unwrap_or_default();
             for partition in &partitions {
                 if let Some(start) = starts.get(partition) {
                     self.start(partition, start.clone(), !denied.contains(partition))?;

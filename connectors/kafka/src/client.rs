@@ -108,10 +108,12 @@ impl Listener {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn note(&self, trouble: Trouble) {
+    fn note(&self, trouble: Trouble, is_absence: bool) {
         let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        // A refusal is told once or twice, then only that all brokers are down: the cause stays.
-        if matches!(trouble, Trouble::Unreachable(_)) && last.is_some() {
+        // A refusal is told once or twice, then only that all brokers are down: the cause stays,
+        // until a broker is not even there to refuse anything.
+        let is_over = is_absence && last.as_ref().is_some_and(Trouble::is_refusal);
+        if matches!(trouble, Trouble::Unreachable(_)) && last.is_some() && !is_over {
             return;
         }
         self.troubled.notify_one();
@@ -157,7 +159,7 @@ impl ClientContext for Listener {
             return;
         }
         match code.and_then(|code| trouble(code, reason)) {
-            Some(trouble) => self.note(trouble),
+            Some(trouble) => self.note(trouble, tells_absence(code, reason)),
             None => tracing::debug!(%error, reason, "librdkafka reports an error"),
         }
     }
@@ -256,6 +258,11 @@ fn is_told_by_broker(reason: &str) -> bool {
     !reason.contains("Broker transport failure") && !reason.contains("current SASL state")
 }
 
+/// Whether a complaint is that no connection to a broker could be made at all.
+fn tells_absence(code: Option<RDKafkaErrorCode>, reason: &str) -> bool {
+    code == Some(RDKafkaErrorCode::Resolve) || reason.contains("in state CONNECT")
+}
+
 /// librdkafka's reason without what differs from one attempt to the next (how long it took, how
 /// often it was said), and with the settings as they are called here.
 fn in_our_words(reason: &str) -> String {
@@ -297,6 +304,47 @@ mod tests {
                      SSL alert number 46";
         assert_eq!(refusal(cut, alert), Some(true));
         assert_eq!(refusal(RDKafkaErrorCode::NotCoordinator, ""), None);
+    }
+
+    #[test]
+    fn a_refusal_stays_the_cause_until_the_broker_is_not_there_any_more() {
+        let (rebalances, commits) = (mpsc::unbounded_channel().0, mpsc::unbounded_channel().0);
+        let meters = Meters::of(&connector_core::metrics::Metrics::new("kafka", "0.0.0"));
+        let listener = Listener::new(rebalances, commits, meters);
+        let hears = |code, reason: &str| {
+            listener.error(KafkaError::Global(code), reason);
+            listener.trouble().is_some_and(|trouble| trouble.is_refusal())
+        };
+        let refusals = [
+            (
+                RDKafkaErrorCode::Authentication,
+                "SASL authentication error (after 302ms in state AUTH_REQ)",
+            ),
+            (RDKafkaErrorCode::SSL, "SSL handshake failed (after 3ms in state SSL_HANDSHAKE)"),
+        ];
+        let absences = [
+            (
+                RDKafkaErrorCode::BrokerTransportFailure,
+                "Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT, 4 identical error(s) suppressed)",
+            ),
+            (
+                RDKafkaErrorCode::BrokerTransportFailure,
+                "Connection setup timed out in state CONNECT (after 30029ms in state CONNECT)",
+            ),
+            (
+                RDKafkaErrorCode::Resolve,
+                "Failed to resolve 'kafka:9092': Name or service not known",
+            ),
+        ];
+        for (refused, why) in refusals {
+            for (absent, reason) in absences {
+                assert!(hears(refused, why));
+                let cut = "Disconnected (after 1ms in state AUTH_REQ)";
+                assert!(hears(RDKafkaErrorCode::BrokerTransportFailure, cut));
+                assert!(hears(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down"));
+                assert!(!hears(absent, reason), "{reason}");
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use connector_core::source::{Letterbox, StoreError};
 use futures_util::future::BoxFuture;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -133,7 +133,7 @@ impl Topic {
         }
     }
 
-    async fn send(&self, letter: &Letter) -> Result<(), String> {
+    async fn send(&self, letter: &Letter) -> Result<(), StoreError> {
         let producer = self.producer().await?;
         let event = &letter.event;
         let notes = letter.notes();
@@ -148,7 +148,10 @@ impl Topic {
         // No timestamp: with its own, an old record could be past the topic's retention at once.
         let sent = producer.send(record, ENQUEUE).await;
         retire(producer);
-        sent.map(drop).map_err(|(error, _)| error.to_string())
+        sent.map(drop).map_err(|(error, _)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => StoreError::TooLarge(error.to_string()),
+            _ => StoreError::Failed(error.to_string()),
+        })
     }
 }
 
@@ -164,13 +167,11 @@ pub(crate) fn headers<'a>(
 impl Letterbox for Topic {
     fn store<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            match self.send(letter).await {
-                Ok(()) => Ok(()),
-                Err(why) => {
-                    self.renew().await;
-                    Err(StoreError(format!("{}: {why}", self.name)))
-                }
+            let sent = self.send(letter).await;
+            if let Err(StoreError::Failed(_)) = sent {
+                self.renew().await;
             }
+            sent
         })
     }
 }

@@ -185,10 +185,13 @@ impl Meters {
         committed.keys().map(|partition| Arc::clone(&partition.topic)).collect()
     }
 
-    /// Notes how long a topic keeps its records. `None`: not by age, or it is not known.
+    /// Notes how long a topic keeps its records, if partitions of it are still ours. `None`: not by
+    /// age, or it is not known.
     pub(crate) fn retention(&self, topic: &str, seconds: Option<i64>) {
+        let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ours = committed.keys().any(|partition| *partition.topic == *topic);
         let of = OfTopic { topic: topic.to_owned() };
-        match seconds {
+        match seconds.filter(|_| is_ours) {
             Some(seconds) => drop(self.retention.get_or_create(&of).set(seconds)),
             None => drop(self.retention.remove(&of)),
         }
@@ -202,7 +205,12 @@ impl Meters {
 
     /// Forgets the partition: it went to another member.
     pub(crate) fn gone(&self, group: &str, member: &str, partition: &Partition) {
-        self.committed.lock().unwrap_or_else(PoisonError::into_inner).remove(partition);
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        committed.remove(partition);
+        if !committed.keys().any(|other| other.topic == partition.topic) {
+            self.retention.remove(&OfTopic { topic: partition.topic.to_string() });
+        }
+        drop(committed);
         let of = of_member(group, member, partition);
         self.consumed.remove(&of);
         self.offset.remove(&of);
@@ -249,4 +257,27 @@ fn of_member(group: &str, member: &str, partition: &Partition) -> OfMember {
 
 fn of_partition(partition: &Partition) -> OfPartition {
     OfPartition { topic: partition.topic.to_string(), partition: partition.number }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topics_retention_goes_with_its_last_partition() {
+        let metrics = Metrics::new("kafka", "0.0.0");
+        let meters = Meters::of(&metrics);
+        let partition = |number| Partition { topic: "orders".into(), number };
+        let told = || metrics.encode().contains("tributary_kafka_retention_seconds{");
+        meters.committed(&partition(0), 0);
+        meters.committed(&partition(1), 0);
+        meters.retention("orders", Some(60));
+        meters.gone("group", "member", &partition(0));
+        assert!(told());
+        meters.gone("group", "member", &partition(1));
+        assert!(!told());
+        // The broker was still being asked.
+        meters.retention("orders", Some(60));
+        assert!(!told());
+    }
 }

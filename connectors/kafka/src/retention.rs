@@ -4,7 +4,7 @@
 //! each partition's head is a metric, and this makes the bound it must not reach another. A broker
 //! that does not let us ask leaves it out.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(crate) fn watch(consumer: Arc<Consumer>, meters: Arc<Meters>) -> JoinHandle<
     tokio::spawn(async move {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known = BTreeSet::new();
+        let mut known = BTreeMap::new();
         let mut asked = looks.tick().await;
         loop {
             let now = looks.tick().await;
@@ -39,15 +39,15 @@ pub(crate) fn watch(consumer: Arc<Consumer>, meters: Arc<Meters>) -> JoinHandle<
             if now.duration_since(asked) >= REFRESH {
                 known.clear();
             }
-            for topic in topics.difference(&known) {
-                asked = now;
-                let seconds = ask(&consumer, topic).await;
-                meters.retention(topic, seconds);
+            known.retain(|topic, _| topics.contains(topic));
+            for topic in topics {
+                if !known.contains_key(&topic) {
+                    asked = now;
+                    known.insert(Arc::clone(&topic), ask(&consumer, &topic).await);
+                }
+                // Each time: a topic that left and came back since the last look is forgotten there.
+                meters.retention(&topic, known[&topic]);
             }
-            for gone in known.difference(&topics) {
-                meters.retention(gone, None);
-            }
-            known = topics;
         }
     })
 }

@@ -260,6 +260,26 @@ impl Client {
         }
     }
 
+    /// How large the packet of a publish at QoS 1 is, in bytes. Before MQTT 5 no broker says what
+    /// is too large, and there is nothing to leave out: 0.
+    pub(crate) fn size(
+        &self,
+        topic: &str,
+        payload: &Bytes,
+        properties: &PublishProperties,
+    ) -> usize {
+        match self {
+            Self::V4(_) => 0,
+            Self::V5(_) => {
+                let (payload, properties) = (payload.clone(), Some(properties.clone()));
+                let mut publish = m5::Publish::new(topic, QoS5::AtLeastOnce, payload, properties);
+                // Any will do: without one its two bytes are not counted.
+                publish.pkid = 1;
+                publish.size()
+            }
+        }
+    }
+
     /// Says goodbye, after every request made before.
     pub(crate) async fn disconnect(&self) -> Result<(), Gone> {
         match self {

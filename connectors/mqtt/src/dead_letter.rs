@@ -39,7 +39,7 @@ impl Topic {
         Self { config, name: name.to_owned(), client_id, link: Mutex::new(None) }
     }
 
-    async fn send(&self, letter: &Letter) -> Result<(), String> {
+    async fn send(&self, letter: &Letter) -> Result<(), StoreError> {
         let mut kept = self.link.lock().await;
         let mut link = match kept.take().filter(|link| !link.is_closed()) {
             Some(link) => link,
@@ -49,20 +49,22 @@ impl Topic {
                 opened.map_err(|error| Chain(&error).to_string())?
             }
         };
-        let payload = letter.event.payload.clone();
-        let publish = link.client.publish(
-            &self.name,
-            QualityOfService::AtLeastOnce,
-            payload,
-            properties(letter),
-        );
-        if publish.await.is_err() {
-            return Err("the connection has ended".to_owned());
+        let (payload, properties) = (letter.event.payload.clone(), properties(letter));
+        let (largest, size) =
+            (link.accepted.largest, link.client.size(&self.name, &payload, &properties));
+        if size > largest {
+            *kept = Some(link);
+            let why = format!("{size} bytes, and the broker takes no more than {largest}");
+            return Err(StoreError::TooLarge(why));
+        }
+        let qos = QualityOfService::AtLeastOnce;
+        if link.client.publish(&self.name, qos, payload, properties).await.is_err() {
+            return Err("the connection has ended".to_owned().into());
         }
         let stored = timeout(STORE_TIMEOUT, acknowledged(&mut link)).await;
         let stored = stored.map_err(|_| "the broker does not answer".to_owned())??;
         *kept = Some(link);
-        stored
+        Ok(stored?)
     }
 }
 
@@ -99,8 +101,6 @@ pub(crate) fn properties(letter: &Letter) -> PublishProperties {
 
 impl Letterbox for Topic {
     fn store<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.send(letter).await.map_err(|why| StoreError(format!("{}: {why}", self.name)))
-        })
+        Box::pin(self.send(letter))
     }
 }

@@ -39,6 +39,10 @@ use crate::reply;
 pub(crate) const FIRST_REFUSED_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const LONGEST_REFUSED_WAIT: Duration = Duration::from_secs(60);
 
+/// How long the broker may take to answer a SUBSCRIBE.
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+pub(crate) const NO_ANSWER: &str = "the broker does not answer";
+
 /// What a waiting message takes beside its payload, roughly.
 const OVERHEAD: usize = 512;
 
@@ -79,6 +83,8 @@ pub(crate) enum Ended {
     Asked,
     /// The broker closed the connection on the SUBSCRIBE: another way of refusing it.
     Refused,
+    /// The broker had sent more than there is room for. The rest comes over a new connection.
+    Overrun,
 }
 
 /// A connected session.
@@ -126,10 +132,16 @@ struct AckOrder {
 enum Subscription {
     /// The broker has it.
     Granted { _counted: Counted },
-    /// The SUBSCRIBE is under way.
-    Asked { wait: Duration },
+    /// The SUBSCRIBE is under way; an answer that has not come by then is taken for a refusal.
+    Asked { until: Instant, wait: Duration },
     /// It was refused; asked again at this time.
     Refused { again: Instant, wait: Duration, _counted: Counted },
+}
+
+impl Subscription {
+    fn asked(wait: Duration) -> Self {
+        Self::Asked { until: Instant::now() + ANSWER, wait }
+    }
 }
 
 impl Spec {
@@ -188,7 +200,7 @@ impl Session {
             reading,
             link,
             lane,
-            subscription: Subscription::Asked { wait: FIRST_REFUSED_WAIT },
+            subscription: Subscription::asked(FIRST_REFUSED_WAIT),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             overrun: false,
@@ -205,7 +217,11 @@ impl Session {
     /// The connection is lost, or an event was given back.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<Ended, SourceError> {
         match self.serve(&stop).await {
-            Ok(()) => self.wind_down().await.map(|()| Ended::Asked),
+            Ok(Ended::Overrun) => {
+                self.link.close().await;
+                Ok(Ended::Overrun)
+            }
+            Ok(ended) => self.wind_down().await.map(|()| ended),
             Err(error) if matches!(self.subscription, Subscription::Asked { .. }) => {
                 self.shared.note(&self.spec, &Err(error.to_string()));
                 Ok(Ended::Refused)
@@ -218,7 +234,7 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, stop: &CancellationToken) -> Result<(), SourceError> {
+    async fn serve(&mut self, stop: &CancellationToken) -> Result<Ended, SourceError> {
         if self.shared.is_subscribed(&self.spec, &self.link) {
             self.shared.intake.conditions().well(&self.spec.subject());
             self.subscription =
@@ -228,42 +244,43 @@ impl Session {
         }
         loop {
             if self.overrun && self.waiting.is_empty() && self.pending.is_empty() {
-                let why = "the broker had sent more than there is room for: the rest comes again";
-                return Err(SourceError::Broken(why.to_owned()));
+                return Ok(Ended::Overrun);
             }
             let head = match self.is_full() {
                 true => None,
                 false => self.waiting.front().map(|(_, message)| message.payload.len()),
             };
-            let again = match self.subscription {
-                Subscription::Refused { again, wait, .. } => Some((again, wait)),
-                Subscription::Granted { .. } | Subscription::Asked { .. } => None,
+            let due = match self.subscription {
+                Subscription::Granted { .. } => None,
+                Subscription::Asked { until, .. } => Some(until),
+                Subscription::Refused { again, .. } => Some(again),
             };
             // Settling comes before receiving: it makes room at the broker.
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
-                () = self.shared.intake.draining() => return Ok(()),
+                () = stop.cancelled() => return Ok(Ended::Asked),
+                () = self.shared.intake.draining() => return Ok(Ended::Asked),
                 (origin, settled) = self.pending.next() => self.settle(origin, settled).await?,
                 (origin, settled) = self.loose.next() => self.settle_loose(origin, settled).await?,
                 slot = self.lane.slot(head.unwrap_or(0)), if head.is_some() => {
-                    let Some(slot) = slot else { return Ok(()) };
+                    let Some(slot) = slot else { return Ok(Ended::Asked) };
                     if let Some((topic, message)) = self.waiting.pop_front() {
                         self.waiting_bytes -= message.payload.len() + OVERHEAD;
                         self.submit(slot, &topic, message);
                     }
                 }
                 packet = self.link.next() => self.take(packet?).await?,
-                () = until(again.map(|(at, _)| at)) => {
-                    let wait = again.map_or(FIRST_REFUSED_WAIT, |(_, wait)| wait);
-                    self.subscribe(wait).await?;
-                }
+                () = until(due) => match self.subscription {
+                    Subscription::Granted { .. } => {}
+                    Subscription::Asked { .. } => self.answered(&Err(NO_ANSWER.to_owned())),
+                    Subscription::Refused { wait, .. } => self.subscribe(wait).await?,
+                },
             }
         }
     }
 
     async fn subscribe(&mut self, wait: Duration) -> Result<(), SourceError> {
-        self.subscription = Subscription::Asked { wait };
+        self.subscription = Subscription::asked(wait);
         // If the connection has ended, its last words say why.
         drop(self.link.client.subscribe(&self.spec.filter, self.shared.config.qos).await);
         Ok(())
@@ -282,7 +299,7 @@ impl Session {
 
     fn answered(&mut self, answer: &Result<u8, String>) {
         self.shared.note(&self.spec, answer);
-        let Subscription::Asked { wait } = self.subscription else { return };
+        let Subscription::Asked { wait, .. } = self.subscription else { return };
         self.subscription = match answer {
             Ok(qos) => {
                 info!(filter = %self.spec.filter, client_id = self.spec.client_id, qos, "subscribed");

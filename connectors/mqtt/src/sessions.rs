@@ -3,7 +3,8 @@
 //! Each filter has a session of its own. Those of the settings stay; one that nobody is mapped to
 //! is disconnected, and the broker queues for it once it has taken its SUBSCRIBE. Those of
 //! annotations begin and end with them. A connection that breaks ends the run, because it is most
-//! often the broker that is gone; a filter that the broker refuses disturbs no other.
+//! often the broker that is gone; a filter that the broker refuses, or of which it sends too much,
+//! disturbs no other.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -27,11 +28,9 @@ use crate::filter::{self, Filter};
 use crate::link::Link;
 use crate::meters::{Counted, Meters};
 use crate::session::{
-    Asked, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, Session, Shared, Spec,
+    ANSWER, Asked, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, NO_ANSWER, Session, Shared,
+    Spec,
 };
-
-/// How long the broker may take to answer the SUBSCRIBE of a session that is not to be served yet.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// The functions that a session is for, live.
 type Askers = Arc<BTreeSet<FunctionName>>;
@@ -315,7 +314,8 @@ impl Sessions {
                 self.shared.intake.conditions().forget(&spec.subject());
                 self.wipe(&spec).await;
             }
-            Ended::Asked => {}
+            // If it is still wanted, it is begun anew with what follows.
+            Ended::Asked | Ended::Overrun => {}
         }
     }
 
@@ -345,7 +345,7 @@ impl Sessions {
         let is_there = if config.keeps_sessions() && !self.shared.is_subscribed(spec, &link) {
             drop(link.client.subscribe(&spec.filter, config.qos).await);
             let answer = tokio::time::timeout(ANSWER, answer(&mut link)).await;
-            let answer = answer.unwrap_or_else(|_| Err("the broker does not answer".to_owned()));
+            let answer = answer.unwrap_or_else(|_| Err(NO_ANSWER.to_owned()));
             self.shared.note(spec, &answer);
             answer.is_ok()
         } else {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, pull};
+use connector_core::conditions::Subject as Condition;
 use connector_core::fingerprint;
 
 use crate::subject::Filter;
@@ -32,6 +33,11 @@ pub(crate) struct Terms {
     pub(crate) max_batch: Option<usize>,
     pub(crate) max_bytes: Option<usize>,
     pub(crate) max_expires: Option<Duration>,
+}
+
+/// What the condition of a consumer is called.
+pub(crate) fn condition(stream: &str, consumer: &str) -> Condition {
+    Condition(format!("consumer {stream}/{consumer}").into())
 }
 
 impl Terms {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::client::PublishError;
+use async_nats::client::{PublishError, PublishErrorKind};
 use async_nats::{Client, HeaderMap, Message, StatusCode, Subject};
 use bytes::Bytes;
 use connector_core::log::Chain;
@@ -37,6 +37,8 @@ pub(crate) enum Unconfirmed {
     NoResponders,
     /// Nothing was heard in time. It may have been taken.
     Unheard,
+    /// It is larger than what the server takes, and in which way.
+    TooLarge(String),
     /// It could not be sent, and why.
     Unsent(String),
 }
@@ -120,7 +122,15 @@ impl Teller {
     ) -> Answer {
         let (place, answer) = self.waiting.place();
         let sent = send(format!("{}.{}", self.inbox, place.number)).await;
-        sent.map_err(|error| Unconfirmed::Unsent(Chain(&error).to_string()))?;
+        sent.map_err(|error| {
+            let why = Chain(&error).to_string();
+            match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Unconfirmed::TooLarge(why),
+                PublishErrorKind::InvalidSubject | PublishErrorKind::Send => {
+                    Unconfirmed::Unsent(why)
+                }
+            }
+        })?;
         let answer = tokio::time::timeout(patience, answer).await;
         answer.unwrap_or(Ok(Err(Unconfirmed::Unheard))).unwrap_or(Err(Unconfirmed::Unheard))
     }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::binding::Terms;
+use crate::binding::{Terms, condition};
 use crate::config::{JetStreamConfig, NatsConfig};
 use crate::confirmed::Teller;
 use crate::connect::{Link, PATIENCE, round_trip};
@@ -229,6 +229,11 @@ impl Consumers {
     fn ended(&mut self, key: Key, ended: Ended) {
         if let Some(Open { terms, .. }) = self.open.remove(&key) {
             self.settler.meters.gone(&terms);
+            // What the last look found stays: it has nothing to do with the lane.
+            let condition = condition(&terms.stream, &terms.consumer);
+            if !self.shown.contains_key(&condition) {
+                self.intake.conditions().forget(&condition);
+            }
         }
         if let Ended::Gone(why) = ended {
             tracing::warn!(stream = key.0, consumer = key.1, why, "the consumer is gone");

@@ -12,14 +12,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use async_nats::jetstream;
-use connector_core::conditions::Subject as Condition;
 use connector_core::lane::Unmatched;
 use connector_core::settings::UnmatchedPolicy;
 use connector_core::{Intake, Lane, LaneOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::binding::Terms;
+use crate::binding::{Terms, condition};
 use crate::connect::Connection;
 use crate::pull::{Ask, Pull};
 use crate::settle::Settler;
@@ -70,11 +69,6 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// What its condition is called.
-    pub(crate) fn condition(&self) -> Condition {
-        Condition(format!("consumer {}/{}", self.terms.stream, self.terms.consumer).into())
-    }
-
     /// Serves the consumer until draining begins or it is gone.
     pub(crate) async fn run(self) -> Ended {
         let name = format!("{}/{}", self.terms.stream, self.terms.consumer);
@@ -140,6 +134,8 @@ impl Shared {
         let mut platform = intake.platform();
         loop {
             while !self.served.is_wanted() {
+                // Nobody asks the server any more, and so nobody would see that it is well.
+                intake.conditions().forget(&condition(&terms.stream, &terms.consumer));
                 topics.changed().await.ok()?;
             }
             becomes(&mut platform, true).await;

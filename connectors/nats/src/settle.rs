@@ -77,7 +77,9 @@ impl Settler {
                     }
                     tokio::time::sleep(CONFIRMED / 3).await;
                 }
-                Ok(Err(Unconfirmed::Unheard | Unconfirmed::Unsent(_))) => {}
+                Ok(Err(
+                    Unconfirmed::Unheard | Unconfirmed::TooLarge(_) | Unconfirmed::Unsent(_),
+                )) => {}
                 Err(refused) => {
                     self.conditions.unwell(&ACKNOWLEDGEMENTS, &refused, true);
                     tokio::time::sleep(CONFIRMED).await;

@@ -103,14 +103,13 @@ impl Consumer {
     pub(crate) async fn run(self) {
         let mut settlers = JoinSet::new();
         let mut failures = 0;
-        let mut told = None;
         while !self.is_over() {
             while let Some(settled) = settlers.try_join_next() {
                 tell_panic(settled);
             }
             let trouble = match self.open().await {
                 Ok((api, attributes)) => {
-                    (failures, told) = (0, None);
+                    failures = 0;
                     self.report.well();
                     match self.serve(api, attributes, &mut settlers).await {
                         Ended::Over => break,
@@ -121,17 +120,8 @@ impl Consumer {
                 Err(_) if self.is_over() => break,
                 Err(trouble) => trouble,
             };
-            let foreign = !self.report.ordered
-                && matches!(trouble.kind, Kind::UnknownQueue | Kind::Denied | Kind::Setup);
-            if foreign && told.as_ref() != Some(&trouble) {
-                let (queue, why) = (self.queue.to_string(), &trouble.why);
-                tracing::info!(queue, why, "not consumed, although a function asks for it");
-                self.report.forget();
-                told = Some(trouble);
-            } else if !foreign {
-                self.report.trouble(&trouble);
-            }
-            self.wait(pause(failures), foreign).await;
+            self.report.trouble(&trouble);
+            self.wait(pause(failures), self.report.leaves_aside(&trouble)).await;
             failures += 1;
         }
         while let Some(settled) = settlers.join_next().await {
@@ -240,11 +230,15 @@ impl Consumer {
         let ended = tokio::select! {
             biased;
             () = self.stop.cancelled() => Ended::Over,
-            gone = &mut receiving => return gone.map_or(Ended::Over, Ended::Gone),
+            gone = &mut receiving => {
+                serving.meters.untold();
+                return gone.map_or(Ended::Over, Ended::Gone);
+            }
             // It has failed, or has given up past the drain deadline. Without it nothing is settled.
             () = settler.closed() => Ended::Changed,
             () = changed(&serving, told.as_ref()) => Ended::Changed,
         };
+        serving.meters.untold();
         lane.end();
         receiving.await;
         ended

@@ -87,7 +87,7 @@ impl LetterQueue {
 
 impl Letterbox for LetterQueue {
     fn store<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move { self.send(letter).await.map_err(|trouble| StoreError(trouble.why)) })
+        Box::pin(async move { Ok(self.send(letter).await.map_err(|trouble| trouble.why)?) })
     }
 }
 
@@ -176,6 +176,7 @@ mod tests {
             attempts: 3,
             first: SystemTime::UNIX_EPOCH,
             last: SystemTime::UNIX_EPOCH,
+            brief: false,
         }
     }
 

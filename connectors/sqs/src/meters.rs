@@ -27,6 +27,7 @@ pub(crate) struct Meters {
 }
 
 const OF_QUEUE: &[&str] = &["queue"];
+const STATES: [&str; 3] = ["waiting", "lent", "delayed"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfQueue {
@@ -42,10 +43,10 @@ struct OfState {
 /// The metrics of one queue, held so that no label is looked up for a message.
 #[derive(Debug)]
 pub(crate) struct QueueMeters {
-    messages: [Gauge; 3],
     head_age: Seconds,
     of: OfQueue,
-    /// Of all queues: this one's is there only if the queue tells.
+    /// Of all queues: this one's are there only while it tells.
+    messages: Family<OfState, Gauge>,
     retention: Family<OfQueue, Gauge>,
     pub(crate) receives: Counter,
     pub(crate) receivers: Gauge,
@@ -69,11 +70,8 @@ impl Meters {
     /// The metrics of one queue.
     pub(crate) fn queue(&self, queue: &str) -> QueueMeters {
         let of = OfQueue { queue: queue.to_owned() };
-        let messages = ["waiting", "lent", "delayed"].map(|state| {
-            self.messages.get_or_create_owned(&OfState { queue: queue.to_owned(), state })
-        });
         QueueMeters {
-            messages,
+            messages: self.messages.clone(),
             head_age: self.head_age.get_or_create_owned(&of),
             retention: self.retention.clone(),
             receives: self.receives.get_or_create_owned(&of),
@@ -150,13 +148,25 @@ impl QueueMeters {
     /// Takes note of what the queue says it has.
     pub(crate) fn backlog(&self, backlog: Backlog) {
         let Backlog { waiting, lent, delayed, retention } = backlog;
-        for (gauge, count) in self.messages.iter().zip([waiting, lent, delayed]) {
-            gauge.set(count);
+        for (state, count) in STATES.into_iter().zip([waiting, lent, delayed]) {
+            self.messages.get_or_create(&self.of_state(state)).set(count);
         }
         match retention {
             Some(seconds) => drop(self.retention.get_or_create(&self.of).set(seconds)),
             None => drop(self.retention.remove(&self.of)),
         }
+    }
+
+    /// Forgets what the queue said: it is not asked any more.
+    pub(crate) fn untold(&self) {
+        for state in STATES {
+            self.messages.remove(&self.of_state(state));
+        }
+        self.retention.remove(&self.of);
+    }
+
+    fn of_state(&self, state: &'static str) -> OfState {
+        OfState { queue: self.of.queue.clone(), state }
     }
 
     /// Notes when the oldest message was sent that is not settled.

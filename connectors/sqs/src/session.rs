@@ -117,7 +117,7 @@ impl Session {
             intake: self.intake.clone(),
             account: Arc::clone(&self.account),
             queue: queue.clone(),
-            report: Report::new(self.intake.conditions().clone(), &name, ordered),
+            report: Report::new(self.intake.conditions().clone(), queue.clone(), ordered),
             stop: stop.clone(),
         };
         let task = self.tasks.spawn(consumer.run()).id();

@@ -39,6 +39,7 @@ pub(crate) fn about(event: Event, error: String) -> Letter {
         attempts: 1,
         first: SystemTime::UNIX_EPOCH,
         last: SystemTime::UNIX_EPOCH,
+        brief: false,
     }
 }
 

@@ -8,26 +8,36 @@ use tracing::error;
 use super::{Broken, Calls, Carrier};
 use crate::dead_letter::{Address, Letter};
 use crate::functions::Function;
-use crate::hold::Mends;
+use crate::hold::{Mends, Waiting};
 use crate::pairs::Outcome;
 use crate::topics::Mapping;
 
-impl Carrier<'_> {
-    /// Stores or drops the event's letter. `None`: the topic is held instead.
+/// What became of an event that no call will help.
+pub(super) enum Buried<'a> {
+    /// It is stored or dropped.
+    Ended(Outcome),
+    /// Its topic is held instead.
+    Held(Waiting<'a>),
+}
+
+impl<'a> Carrier<'a> {
+    /// Stores or drops the event's letter, or holds its topic.
     pub(super) async fn bury(
         &self,
         mapping: &Mapping,
         function: &Function,
         reason: &'static str,
         calls: &Calls,
-    ) -> Result<Option<Outcome>, Broken> {
+    ) -> Result<Buried<'a>, Broken> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
         let name = &function.name;
         let redrive = self.work.lane.options.redrive.as_ref().and_then(|it| it.address.as_ref());
         let redrive = redrive.filter(|_| mapping.dead_letter.is_none());
         let address =
             mapping.dead_letter.as_ref().or(redrive).unwrap_or(&dispatcher.config.dead_letter);
-        let hold = |why: &str| dispatcher.holds.begin(&event.topic, name, Mends::GoodAnswer, why);
+        let hold = |why: &str| {
+            Buried::Held(dispatcher.holds.begin(&event.topic, name, Mends::GoodAnswer, why))
+        };
         let (letters, limit) = (function.letters_in_a_row(), dispatcher.config.dead_letter_limit);
         match address {
             Address::Drop => {
@@ -36,19 +46,22 @@ impl Carrier<'_> {
                     attempts = calls.made, error = calls.error, "dropped: {reason}"
                 );
                 dispatcher.metrics.dropped(name.as_str(), reason);
-                return Ok(Some(Outcome::Dropped));
+                return Ok(Buried::Ended(Outcome::Dropped));
             }
             Address::Hold => {
-                hold(&format!("{reason}: {}", calls.error));
-                return Ok(None);
+                return Ok(hold(&format!("{reason}: {}", calls.error)));
             }
             address if address.may_lead_back_to(name) => {
-                hold(&format!("its dead letters would go to itself; {reason}: {}", calls.error));
-                return Ok(None);
+                return Ok(hold(&format!(
+                    "its dead letters would go to itself; {reason}: {}",
+                    calls.error
+                )));
             }
             _ if limit > 0 && letters >= limit => {
-                hold(&format!("{letters} dead letters in a row; {reason}: {}", calls.error));
-                return Ok(None);
+                return Ok(hold(&format!(
+                    "{letters} dead letters in a row; {reason}: {}",
+                    calls.error
+                )));
             }
             Address::Broker(_) | Address::Function(_) => {}
         }
@@ -62,6 +75,7 @@ impl Carrier<'_> {
             attempts: calls.made,
             first: calls.first.unwrap_or(now),
             last: now,
+            brief: false,
         };
         if redrive.is_some() && self.stores_waits {
             if !dispatcher.letters.try_store(dispatcher, address, &letter).await {
@@ -72,7 +86,13 @@ impl Carrier<'_> {
             return Err(Broken::Over);
         }
         function.letter();
-        Ok(Some(Outcome::DeadLettered))
+        Ok(Buried::Ended(Outcome::DeadLettered))
+    }
+
+    /// Whether draining cuts short an event that its broker will not deliver again.
+    pub(super) fn is_gone_if_released(&self) -> bool {
+        // Draining closes the tracker. A lane that ends for another reason comes back.
+        self.work.event.last_delivery && self.dispatcher.tasks.is_closed()
     }
 
     /// Stores the letter of an event that draining cut short and that its broker will not deliver
@@ -80,8 +100,7 @@ impl Carrier<'_> {
     /// find it again at its next start.
     pub(super) async fn bury_at_shutdown(&self, mapping: &Mapping) -> Option<Outcome> {
         let (dispatcher, event) = (self.dispatcher, &self.work.event);
-        // Draining closes the tracker. A lane that ends for another reason comes back.
-        if !event.last_delivery || !dispatcher.tasks.is_closed() {
+        if !self.is_gone_if_released() {
             return None;
         }
         let address = mapping.dead_letter.as_ref().unwrap_or(&dispatcher.config.dead_letter);
@@ -100,6 +119,7 @@ impl Carrier<'_> {
             attempts: event.delivery_count.unwrap_or(0),
             first: now,
             last: now,
+            brief: false,
         };
         let stored = dispatcher.letters.store(dispatcher, self.work, address, &letter).await;
         stored.then_some(Outcome::DeadLettered)

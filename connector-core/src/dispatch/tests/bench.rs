@@ -32,6 +32,8 @@ use crate::topics::{Catalog, Function, Pattern, Rules, TopicMap};
 #[derive(Default)]
 pub(super) struct Letters {
     pub(super) refuses: AtomicBool,
+    /// It takes only letters without long notes.
+    pub(super) is_small: AtomicBool,
     pub(super) tried: AtomicUsize,
     stored: Mutex<Vec<Letter>>,
 }
@@ -47,7 +49,10 @@ impl Letterbox for Letters {
         Box::pin(async move {
             self.tried.fetch_add(1, Ordering::Relaxed);
             if self.refuses.load(Ordering::Relaxed) {
-                return Err(StoreError("the topic refuses".to_owned()));
+                return Err(StoreError::Failed("the topic refuses".to_owned()));
+            }
+            if self.is_small.load(Ordering::Relaxed) && letter.notes().len() > 3 {
+                return Err(StoreError::TooLarge("the topic is small".to_owned()));
             }
             self.stored.lock().expect("no panic").push(letter.clone());
             Ok(())
@@ -200,6 +205,12 @@ impl Bench {
         let page = self.intake.metrics().encode();
         let value = page.lines().find_map(|l| l.strip_prefix(line));
         value.and_then(|v| v.parse().ok()).unwrap_or(0)
+    }
+
+    /// How many events are in holds.
+    pub(super) fn held_events(&self) -> usize {
+        let holds = self.intake.0.dispatcher.holds.list();
+        holds.iter().map(|(_, _, hold)| hold.waiting()).sum()
     }
 
     /// Why the process is not ready, if it is not.

@@ -1,11 +1,13 @@
-//! Dead letters and holds.
+//! Dead letters.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bench::{Bench, event, submit};
-use super::gateway::{Act, slow, status};
+use super::gateway::{Act, status};
+use crate::event::Event;
 use crate::lane::Verdict;
+use crate::run::begin_drain;
 
 const TO_TOPIC: (&str, &str) = ("dead_letter", "topic:dead");
 
@@ -87,6 +89,22 @@ async fn an_event_is_held_until_its_letter_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn notes_that_make_a_letter_too_large_are_left_out_but_for_the_least() {
+    let bench = Bench::new(&[TO_TOPIC], |_| status(400)).await;
+    bench.letters.is_small.store(true, Ordering::Relaxed);
+    let lane = bench.lane(|_| {});
+    assert_eq!(submit(&lane, event("1", None)).await.await.verdict, Verdict::Done);
+    let notes = [
+        ("X-Dead-Letter-Reason", "refused"),
+        ("X-Dead-Letter-Function", "f"),
+        ("X-Dead-Letter-Position", "test:1"),
+    ];
+    assert_eq!(bench.letters.stored()[0].notes(), notes.map(|(name, it)| (name, it.to_owned())));
+    assert_eq!(bench.letters.tried.load(Ordering::Relaxed), 2);
+    assert_eq!(bench.unready(), "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_whose_letter_is_not_stored_is_released_with_its_lane() {
     let bench = Bench::new(&[TO_TOPIC], |_| status(400)).await;
     bench.letters.refuses.store(true, Ordering::Relaxed);
@@ -114,6 +132,24 @@ async fn a_destination_is_told_of_as_long_as_any_letter_waits_for_it() {
     bench.letters.refuses.store(false, Ordering::Relaxed);
     assert_eq!(waits.await.verdict, Verdict::Done);
     assert_eq!(bench.unready(), "");
+}
+
+/// Released, it would be gone: its broker delivers it no more.
+#[tokio::test(start_paused = true)]
+async fn a_last_delivery_that_joined_a_call_has_its_outcome_or_a_letter_when_the_process_drains() {
+    for (answer, came, letters) in [(200, "repeated", 0), (500, "dead_lettered", 1)] {
+        let act = Act::After(Duration::from_secs(5), Box::new(status(answer)));
+        let bench = Bench::new(&[TO_TOPIC], move |_| act.clone()).await;
+        let lane = bench.lane(|_| {});
+        let _first = submit(&lane, event("1", None)).await;
+        bench.until("it runs", |b| b.gateway.running("f") == 1).await;
+        let last = Event { last_delivery: true, ..event("1", None) };
+        let joined = submit(&lane, last).await;
+        begin_drain(&bench.intake);
+        assert_eq!(joined.await.verdict, Verdict::Done, "{answer}");
+        assert_eq!((bench.came(came), bench.letters.stored().len()), (1, letters));
+        assert_eq!(bench.gateway.calls_of("f").len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,91 +181,6 @@ async fn a_function_never_gets_its_own_letters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_hold_the_topic_waits_and_is_tried_now_and_then() {
-    let settings = [("dead_letter", "hold"), ("max_retry_wait", "60s")];
-    let bench = Bench::new(&settings, |seen| status(if seen.nth < 4 { 400 } else { 200 })).await;
-    let lane = bench.lane(|_| {});
-    let first = submit(&lane, event("1", None)).await;
-    bench.until("it is held", |b| b.unready().contains("t => f: refused")).await;
-    let second = submit(&lane, event("2", None)).await;
-    assert_eq!(first.await.verdict, Verdict::Done);
-    assert_eq!(second.await.verdict, Verdict::Done);
-    let calls = bench.gateway.calls_of("f");
-    let waits: Vec<u64> = calls.windows(2).map(|w| (w[1].at - w[0].at).as_secs()).collect();
-    assert_eq!(waits[..4], [60, 60, 60, 60], "one call each max_retry_wait");
-    assert_eq!(calls.len(), 6);
-    assert_eq!(bench.unready().find("t => f"), None);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_run_of_dead_letters_holds_the_topic() {
-    let settings = [TO_TOPIC, ("dead_letter_limit", "3"), ("max_retry_wait", "10s")];
-    let bench = Bench::new(&settings, |seen| status(if seen.nth < 5 { 400 } else { 200 })).await;
-    let lane = bench.lane(|_| {});
-    for n in 0..3 {
-        assert_eq!(submit(&lane, event(&n.to_string(), None)).await.await.verdict, Verdict::Done);
-    }
-    let fourth = submit(&lane, event("4", None)).await;
-    bench.until("it is held", |b| b.unready().contains("3 dead letters in a row")).await;
-    assert_eq!(fourth.await.verdict, Verdict::Done);
-    assert_eq!(bench.letters.stored().len(), 3);
-    assert_eq!((bench.came("dead_lettered"), bench.came("delivered")), (3, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_mistake_of_set_up_holds_the_topic_and_costs_no_attempt() {
-    for (wrong, why) in [
-        (Act::Answer(302, vec![("location", "/ui")], ""), "status 302"),
-        (status(405), "status 405"),
-        (Act::Answer(401, vec![("www-authenticate", "Basic")], "no"), "status 401"),
-    ] {
-        let settings = [("max_retry_attempts", "0"), ("max_retry_wait", "5s")];
-        let act = wrong.clone();
-        let bench = Bench::new(&settings, move |seen| match seen.nth {
-            0..3 => act.clone(),
-            _ => status(200),
-        })
-        .await;
-        let lane = bench.lane(|_| {});
-        let settlement = submit(&lane, event("1", None)).await;
-        bench.until("it is held", |b| b.unready().contains(why)).await;
-        assert_eq!(settlement.await.verdict, Verdict::Done);
-        assert_eq!(bench.came("delivered"), 1);
-        assert_eq!(bench.unready().find(why), None);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_missing_route_for_asynchronous_calls_holds_the_topic() {
-    let settings = [("asynchronous_invocation", "true"), ("max_retry_wait", "5s")];
-    let bench = Bench::new(&settings, |seen| match seen.nth {
-        0 => Act::Answer(404, vec![], "404 page not found"),
-        _ => status(202),
-    })
-    .await;
-    let lane = bench.lane(|_| {});
-    let settlement = submit(&lane, event("1", None)).await;
-    bench.until("it is held", |b| b.unready().contains("no route for asynchronous calls")).await;
-    assert_eq!(settlement.await.verdict, Verdict::Done);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_held_topic_does_not_hold_another() {
-    let bench = Bench::new(&[("max_retry_wait", "300s")], |seen| match &*seen.function {
-        "held" => status(405),
-        _ => slow(Duration::from_millis(1)),
-    })
-    .await;
-    bench.map(&[("held", "t", &[]), ("free", "u", &[])]);
-    let lane = bench.lane(|_| {});
-    let _held = submit(&lane, event("1", None)).await;
-    bench.until("it is held", |b| b.unready().contains("405")).await;
-    let mut other = event("2", None);
-    other.topic = "u".into();
-    assert_eq!(submit(&lane, other).await.await.verdict, Verdict::Done);
-}
-
-#[tokio::test(start_paused = true)]
 async fn headers_that_no_gateway_takes_are_the_events_fault() {
     let bench = Bench::new(&[TO_TOPIC], |_| status(200)).await;
     let lane = bench.lane(|_| {});
@@ -241,24 +192,6 @@ async fn headers_that_no_gateway_takes_are_the_events_fault() {
     assert_eq!(submit(&lane, event).await.await.verdict, Verdict::Done);
     assert_eq!(bench.letters.stored()[0].reason, "too_large");
     assert!(bench.gateway.calls_of("f").is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_poison_event_ends_the_hold_that_a_mended_mistake_has_left() {
-    let settings = [TO_TOPIC, ("max_retry_wait", "5s")];
-    let bench = Bench::new(&settings, |seen| match seen.nth {
-        0..2 => status(405),
-        2 => status(400),
-        _ => status(200),
-    })
-    .await;
-    let lane = bench.lane(|_| {});
-    let poison = submit(&lane, event("1", Some("k"))).await;
-    let behind = submit(&lane, event("2", Some("k"))).await;
-    assert_eq!(poison.await.verdict, Verdict::Done);
-    assert_eq!(bench.letters.stored()[0].reason, "refused");
-    assert_eq!(behind.await.verdict, Verdict::Done);
-    assert_eq!(bench.unready().find("405"), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -101,7 +101,8 @@ impl KafkaConfig {
             // A record that was received must fit, whatever its size; the broker decides.
             .set("message.max.bytes", "1000000000")
             .set("queue.buffering.max.kbytes", "65536")
-            .set("linger.ms", "5")
+            // The broker judges a batch by its size: what it says must be about this letter.
+            .set("batch.num.messages", "1")
             // As Java clients choose partitions, so that equal keys stay together.
             .set("partitioner", "murmur2_random");
         properties

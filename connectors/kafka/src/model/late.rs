@@ -1,15 +1,19 @@
-//! The committer alone, and answers that come after it has given them up: more patience than a
-//! play of a few steps has.
+//! Answers that come late or never: more patience than a play of a few steps has.
 
 use std::sync::Arc;
 
 use connector_core::conditions::Conditions;
 use connector_core::metrics::Metrics;
-use model::World;
+use connector_core::testing::{Outside, Process};
+use model::{World, settle};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 
 use super::cluster::{Client, Cluster, Commit};
+use super::member::Member;
+use super::shape::settings;
+use crate::Kafka;
+use crate::client::Rebalance;
 use crate::commit::{self, ANSWER, Last, Standing};
 use crate::config::Ordering;
 use crate::meters::Meters;
@@ -46,4 +50,21 @@ async fn a_late_answer_confirms_no_commit_of_the_same_offset() {
 
     assert_eq!(commits.finish(vec![partition]).await, Last::Taken);
     assert_eq!(cluster.committed(), Some(beyond("one, two")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_to_learn_where_partitions_begin() {
+    let world = World::new(1, 1, 1, 1);
+    let cluster = Cluster::new(world.clone(), 1, Ordering::None);
+    let outside: Arc<dyn Outside> = Arc::new(world);
+    let settings = settings(&[]);
+    let process = Process::begin::<Kafka>(&settings, &[("f0", "t")], &outside);
+    let mut member = Member::joins(&cluster, &settings.source, process.intake());
+    cluster.gives();
+    member.ask(Rebalance::Assigned(cluster.partitions()));
+    settle().await;
+    assert!(member.owes(), "the first positions are committed before the group is answered");
+    process.drain();
+    settle().await;
+    assert!(!member.owes() && member.is_over());
 }

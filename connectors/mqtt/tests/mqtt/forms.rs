@@ -285,6 +285,37 @@ async fn what_is_too_large_is_buried_and_disturbs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_its_notes_make_too_large_is_stored_with_the_least_of_them() {
+    let broker = Broker::mosquitto(&["max_packet_size 1000"]);
+    let gateway = gateway().await;
+    gateway.deploy(Function::named("f").topic("t").answer(Reply::status(400)));
+    let (mut listener, file) = listen(&broker, "letters");
+    let subscribed = |log: &str| log.contains("Sending SUBACK");
+    broker.wait_for_log("the listener", subscribed).await;
+    let setup = Setup::new(&broker.url(), &gateway)
+        .with("topic", "t")
+        .with("protocol_version", "5")
+        .with("dead_letter", "topic:letters");
+    let connector = setup.ready().await;
+    for size in [700, 10] {
+        broker.publish("t", &"l".repeat(size), &["-q", "1"]);
+    }
+    let letters = || std::fs::read_to_string(&file).unwrap();
+    wait_until("two letters", || letters().lines().count() == 2, &letters).await;
+    let letters = letters();
+    let (brief, whole) = letters.split_once('\n').unwrap();
+    assert!(brief.starts_with(&"l".repeat(700)), "{letters}");
+    for part in ["X-Topic:t", "Reason:refused", "Function:f.openfaas-fn", "Position:mqtt:"] {
+        assert!(brief.contains(part), "{part} in {letters}");
+    }
+    assert!(whole.contains("X-Dead-Letter-Last:") && !brief.contains("Last:"), "{letters}");
+    connector.wait_for_metric("tributary_events_in_flight", 0).await;
+    connector.check_books();
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_channel_key_is_trimmed() {
     let broker = Broker::mosquitto(&[]);
     let gateway = gateway().await;

@@ -45,6 +45,35 @@ async fn no_puback_before_the_answer(version: &str) {
     assert_eq!(connector.stop().await, 0);
 }
 
+/// Mosquitto is told to send all it has, as brokers do that restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_sends_too_much_for_one_filter_disturbs_no_other() {
+    let broker = Broker::mosquitto(&["max_inflight_messages 0"]);
+    let gateway = gateway().await;
+    gateway.deploy(Function::named("f").topic("flood"));
+    gateway.deploy(Function::named("g").topic("calm"));
+    let gate = Gate::closed();
+    gateway.fault("f", Fault::gate(&gate));
+    let setup = Setup::new(&broker.url(), &gateway)
+        .with("topics", "flood,calm")
+        .with("protocol_version", "4")
+        .with("buffer_bytes", "8Ki");
+    let connector = setup.ready().await;
+    let bodies: BTreeSet<_> = (0..40).map(|n| format!("{n:>500}")).collect();
+    for body in &bodies {
+        broker.publish("flood", body, &["-q", "1"]);
+    }
+    let floods = "the broker sends more than there is room for";
+    wait_until("the flood", || connector.log().contains(floods), || connector.log()).await;
+    gate.open();
+    gateway.ledger().wait_for("all of it", |calls| answered(calls).is_superset(&bodies)).await;
+    broker.publish("calm", "calm", &["-q", "1"]);
+    gateway.ledger().wait_for("the other", |calls| calls.of("g").count() == 1).await;
+    connector.wait_for_metric("tributary_events_in_flight", 0).await;
+    assert_eq!(connector.metric("tributary_source_restarts_total"), 0);
+    connector.check_books();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_puback_before_the_answer_with_3_1_1() {
     no_puback_before_the_answer("4").await;

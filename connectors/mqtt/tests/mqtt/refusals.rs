@@ -5,24 +5,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use dev_gateway::Function;
+
 use crate::losses::{send, try_receive};
 use crate::support::{Setup, gateway};
 
-/// A broker of 3.1.1 that refuses so many SUBSCRIBEs, and grants those that follow. Gives its address.
-fn reluctant(refusals: usize) -> String {
+/// How a broker does not grant a SUBSCRIBE.
+#[derive(Clone, Copy)]
+enum Reluctance {
+    Refuses,
+    IsSilent,
+}
+
+/// A broker of 3.1.1 that does not grant so many SUBSCRIBEs, and grants those that follow. Gives its address.
+fn reluctant(reluctance: Reluctance, refusals: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let left = Arc::new(AtomicUsize::new(refusals));
     thread::spawn(move || {
         for connection in listener.incoming() {
             let (connection, left) = (connection.unwrap(), Arc::clone(&left));
-            thread::spawn(move || answer(connection, &left));
+            thread::spawn(move || answer(connection, reluctance, &left));
         }
     });
     format!("tcp://{address}")
 }
 
-fn answer(mut connection: TcpStream, refusals: &AtomicUsize) {
+fn answer(mut connection: TcpStream, reluctance: Reluctance, refusals: &AtomicUsize) {
     while let Ok((kind, body)) = try_receive(&mut connection) {
         match kind {
             0x10 => send(&mut connection, 0x20, &[0, 0]),
@@ -30,7 +39,11 @@ fn answer(mut connection: TcpStream, refusals: &AtomicUsize) {
                 let fewer = |left: usize| left.checked_sub(1);
                 let refuses =
                     refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fewer).is_ok();
-                let code = if refuses { 0x80 } else { 1 };
+                let code = match (refuses, reluctance) {
+                    (true, Reluctance::IsSilent) => continue,
+                    (true, Reluctance::Refuses) => 0x80,
+                    (false, _) => 1,
+                };
                 send(&mut connection, 0x90, &[body[0], body[1], code]);
             }
             0xc0 => send(&mut connection, 0xd0, &[]),
@@ -43,11 +56,24 @@ fn answer(mut connection: TcpStream, refusals: &AtomicUsize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_filter_that_nobody_is_mapped_to_is_asked_for_until_the_broker_takes_it() {
     let gateway = gateway().await;
-    let setup =
-        Setup::new(&reluctant(2), &gateway).with("topic", "held/#").with("protocol_version", "4");
+    let setup = Setup::new(&reluctant(Reluctance::Refuses, 2), &gateway)
+        .with("topic", "held/#")
+        .with("protocol_version", "4");
     let connector = setup.start();
     connector.wait_unready("the broker refuses it").await;
     connector.wait_ready().await;
     connector.wait_for_metric("tributary_mqtt_refused_filters", 0).await;
+    assert_eq!(connector.metric("tributary_source_restarts_total"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscribe_that_is_not_answered_is_made_again() {
+    let gateway = gateway().await;
+    gateway.deploy(Function::named("f").topic("t"));
+    let silent = reluctant(Reluctance::IsSilent, 1);
+    let setup = Setup::new(&silent, &gateway).with("topic", "t").with("protocol_version", "4");
+    let connector = setup.start();
+    connector.wait_unready("the broker does not answer").await;
+    connector.wait_ready().await;
     assert_eq!(connector.metric("tributary_source_restarts_total"), 0);
 }

@@ -99,7 +99,7 @@ impl Consumers {
     async fn look_at(&self, stream: &Stream, wanted: Vec<Filter>, ordered: bool, look: &mut Look) {
         let name = &stream.cached_info().config.name;
         let key = (name.clone(), self.jetstream.durable.clone());
-        let condition = Condition(format!("consumer {}/{}", key.0, key.1).into());
+        let condition = binding::condition(&key.0, &key.1);
         match self.ask(stream.consumer_info(&key.1)).await {
             Ok(info) => match self.terms(&info, stream) {
                 Ok((terms, delivers)) => {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use super::asking::{Asking, Step};
 use super::unreadable::{self, Losses, Search};
 use super::{Ended, Served, Shared, becomes};
+use crate::binding::condition;
 use crate::letters::Letters;
 use crate::message::{Position, fetched, kept};
 use crate::pull::Pulled;
@@ -136,8 +137,9 @@ impl Running {
 
     /// What to do after one step. `None`: go on as before.
     fn after(&mut self, step: Step) -> Result<Option<Asking>, String> {
-        let condition = self.shared.served.condition();
-        let conditions = self.shared.served.intake.conditions();
+        let Served { terms, intake, .. } = &self.shared.served;
+        let condition = condition(&terms.stream, &terms.consumer);
+        let conditions = intake.conditions();
         match step {
             Step::Opened(Some(Ok((pull, connection)))) => {
                 return Ok(Some(Asking::Open(Box::new(pull), connection)));

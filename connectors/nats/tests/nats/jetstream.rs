@@ -303,6 +303,38 @@ async fn a_letter_is_stored_with_everything_and_not_consumed_again() {
     connector.balanced().await;
 }
 
+/// Of the server, and of the letters' stream.
+#[tokio::test]
+async fn a_letter_that_its_notes_make_too_large_is_stored_with_the_least_of_them() {
+    for (server_takes, stream_takes) in [(1200, -1), (1_048_576, 1200)] {
+        let mut server = Server::with(&format!("max_payload: {server_takes}")).await;
+        let stream = server.stream("S", &["s"]).await;
+        let config = async_nats::jetstream::stream::Config {
+            name: "LETTERS".to_owned(),
+            subjects: vec!["letters".to_owned()],
+            max_message_size: stream_takes,
+            ..Default::default()
+        };
+        let letters = server.stream_with(config).await;
+        let no = dev_gateway::Reply::status(400);
+        let gateway = gateway([Function::named("f").topic("s").answer(no)]).await;
+        let env = [("stream", "S"), ("dead_letter", "subject:letters")];
+        let connector = Connector::ready(&server, &gateway, &env).await;
+        server.publish("s", "x".repeat(850)).await;
+        until_is("dead-lettered", 1, async || connector.came("dead_lettered").await).await;
+        let consumer = consumers(&stream).await.remove(0);
+        until_empty(&stream, &consumer.name).await;
+        let letter = letters.get_raw_message(1).await.unwrap();
+        assert_eq!(letter.payload.len(), 850);
+        let header = |name: &str| letter.headers.get(name).map(|it| it.as_str().to_owned());
+        assert_eq!(header("X-Dead-Letter-Reason").as_deref(), Some("refused"));
+        assert_eq!(header("X-Dead-Letter-Function").as_deref(), Some("f.openfaas-fn"));
+        assert_eq!(header("X-Dead-Letter-Position").as_deref(), Some("nats:S/1"));
+        assert_eq!(header("X-Dead-Letter-Last"), None);
+        connector.balanced().await;
+    }
+}
+
 #[tokio::test]
 async fn a_letter_that_no_stream_keeps_is_not_stored_and_its_message_is_held() {
     let mut server = Server::start().await;

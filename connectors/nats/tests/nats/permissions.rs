@@ -81,6 +81,19 @@ async fn who_may_not_ask_for_messages_is_told_so_and_goes_on_when_it_may() {
 }
 
 #[tokio::test]
+async fn who_may_not_ask_for_messages_that_nobody_wants_any_more_is_ready() {
+    let (mut server, files) = refusing("$JS.API.CONSUMER.MSG.NEXT.S.d").await;
+    let stream = server.stream("S", &["s"]).await;
+    stream.create_consumer(pull_consumer("d")).await.unwrap();
+    let gateway = gateway([Function::named("f").topic("s").echo()]).await;
+    let env = with(&files, &[("stream", "S"), ("durable", "d"), ("unmap_after", "1s")]);
+    let connector = Connector::start(&server.address(), &gateway, &env);
+    connector.until_unready("Violation for Publish to \"$JS.API.CONSUMER.MSG.NEXT.S.d").await;
+    gateway.remove("f");
+    connector.until_ready().await;
+}
+
+#[tokio::test]
 async fn who_may_not_acknowledge_is_told_so_and_calls_nothing_twice() {
     let (mut server, files) = refusing("$JS.ACK.>").await;
     let stream = server.stream("S", &["s"]).await;

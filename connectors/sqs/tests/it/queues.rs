@@ -1,7 +1,9 @@
 //! Which queues are consumed.
 
 use dev_gateway::Function;
+use serde_json::json;
 
+use crate::proxy::{Act, Proxy, error};
 use crate::support::{Queue, Setup, broker, gateway, standard, unique};
 
 #[tokio::test]
@@ -39,12 +41,25 @@ async fn the_url_alone_leads_to_a_server_that_is_not_aws() {
 async fn a_function_deployed_later_brings_its_queue() {
     let (_, gateway) = standard("first").await;
     let later = Queue::standard("later").await;
-    let connector = Setup::new(&gateway).ready().await;
+    // The broker itself does not tell how long it keeps messages.
+    let proxy = Proxy::start(|asked| match &*asked.action {
+        "GetQueueAttributes" => {
+            Act::Answer(200, json!({"Attributes": {"MessageRetentionPeriod": "60"}}))
+        }
+        _ => Act::Pass,
+    })
+    .await;
+    let connector = Setup::new(&gateway).through(&proxy).ready().await;
     later.send("waits").await;
     gateway.deploy(Function::named("g").topic(&format!("sqs:{}", later.name)));
     later.wait_until_empty().await;
+    let retention = format!("tributary_sqs_retention_seconds{{queue=\"{}\"}}", later.name);
+    connector.wait_for("its retention", async || connector.metric(&retention).await == 60).await;
     // And takes it away again.
     gateway.remove("g");
+    connector
+        .wait_for("its retention to be forgotten", async || connector.metric(&retention).await == 0)
+        .await;
     connector
         .wait_for("the queue to be let go", async || {
             let receivers = "tributary_sqs_receivers{queue=\"".to_owned() + &later.name + "\"}";
@@ -97,6 +112,35 @@ async fn a_wish_for_what_is_no_queue_harms_nothing() {
     queue.wait_until_empty().await;
     connector.wait_until_ready().await;
     assert_eq!(connector.log().matches("not consumed, although").count(), 1, "said once");
+    connector.stop().await;
+}
+
+#[tokio::test]
+async fn a_wish_that_may_not_be_received_from_is_left_aside() {
+    let (queue, gateway) = standard("allowed").await;
+    let denied = Queue::standard("denied").await;
+    gateway.deploy(Function::named("g").topic(&denied.url));
+    let name = denied.name.clone();
+    let proxy = Proxy::start(move |asked| match &*asked.action {
+        "ReceiveMessage" if asked.body.to_string().contains(&name) => {
+            error("AccessDenied", "not yours")
+        }
+        _ => Act::Pass,
+    })
+    .await;
+    let connector = Setup::new(&gateway).through(&proxy).start().await;
+    connector.wait_for_log("not consumed, although").await;
+    connector.wait_until_ready().await;
+    for body in ["1", "2"] {
+        queue.send(body).await;
+        queue.wait_until_empty().await;
+    }
+    connector.wait_until_ready().await;
+    assert_eq!(connector.log().matches("not consumed, although").count(), 1, "said once");
+    // It is asked for again.
+    proxy.script(|_| Act::Pass);
+    denied.send("at last").await;
+    denied.wait_until_empty().await;
     connector.stop().await;
 }
 

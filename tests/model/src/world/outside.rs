@@ -66,7 +66,7 @@ impl Outside for World {
             }
             match hear.await {
                 Ok(true) => Ok(()),
-                Ok(false) => Err(StoreError("refused".to_owned())),
+                Ok(false) => Err(StoreError::Failed("refused".to_owned())),
                 Err(_) => std::future::pending().await,
             }
         })

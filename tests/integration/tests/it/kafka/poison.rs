@@ -56,6 +56,30 @@ async fn poison_is_stored_at_once_and_its_partition_goes_on() {
 }
 
 #[tokio::test]
+async fn a_letter_that_its_notes_make_too_large_is_stored_with_the_least_of_them() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("large", 1).await;
+    let letters = format!("{topic}-letters");
+    scene.broker.create_topic(&letters, 1, &[("max.message.bytes", "2000")]).await;
+    scene.gateway.deploy(Function::named("picky").topic(&topic).answer(Reply::status(400)));
+    let large = Record { payload: Some(vec![b'x'; 1700].into()), ..poison() };
+    scene.broker.produce_all(&topic, [large.clone(), poison()]).await;
+
+    let launch = scene.connector(&[&topic]).set("dead_letter", format!("topic:{letters}"));
+    let connector = launch.ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 2).await;
+    let stored = scene.broker.read(&letters).await;
+    let [brief, whole] = &stored[..] else { panic!("two letters: {stored:?}") };
+    assert_eq!((&brief.record.key, &brief.record.payload), (&large.key, &large.payload));
+    assert_eq!(brief.record.headers[..2], large.headers);
+    let noted: Vec<_> = brief.record.headers[2..].iter().map(|(name, _)| name.as_str()).collect();
+    let least = ["X-Dead-Letter-Reason", "X-Dead-Letter-Function", "X-Dead-Letter-Position"];
+    assert_eq!(noted, least);
+    assert!(whole.record.header_value("X-Dead-Letter-Error").is_some(), "{whole:?}");
+    connector.end().await;
+}
+
+#[tokio::test]
 async fn poison_is_held_while_its_letter_is_refused() {
     const COMMITS: Duration = Duration::from_millis(100);
     let scene = Scene::new().await;
