@@ -62,7 +62,7 @@ async fn a_letter_that_its_notes_make_too_large_is_stored_with_the_least_of_them
     let letters = format!("{topic}-letters");
     scene.broker.create_topic(&letters, 1, &[("max.message.bytes", "2000")]).await;
     scene.gateway.deploy(Function::named("picky").topic(&topic).answer(Reply::status(400)));
-    let large = Record { payload: Some(vec![b'x'; 1700].into()), ..poison() };
+    let large = Record { payload: Some(vec![b'x'; 1700]), ..poison() };
     scene.broker.produce_all(&topic, [large.clone(), poison()]).await;
 
     let launch = scene.connector(&[&topic]).set("dead_letter", format!("topic:{letters}"));
