@@ -1,7 +1,8 @@
 //! Dead letters to a Kafka topic.
 //!
 //! A producer is a second client with connections and threads of its own, so it is made for the
-//! first letter, and again when the files of TLS have changed, which librdkafka reads but once.
+//! first letter, and again when the files of TLS have changed, which librdkafka reads but once, or
+//! when it has stood still.
 //! Stored means: acknowledged by all in-sync replicas, as its delivery report says.
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use crate::config::{Files, KafkaConfig};
 use crate::login::{self, Proof};
@@ -26,6 +28,10 @@ use crate::record::TOMBSTONE;
 
 /// How long a full send queue is waited for. The delivery has its own bound, in the properties.
 const ENQUEUE: Duration = Duration::from_secs(10);
+
+/// How long a letter may take in all, by a clock that is not librdkafka's. Its threads wait until a
+/// time of day: one that is set back leaves them waiting for as long.
+const SILENCE: Duration = Duration::from_secs(45);
 
 /// A topic that takes dead letters.
 pub(crate) struct Topic {
@@ -122,19 +128,23 @@ impl Topic {
     }
 
     /// A letter was not stored: whatever proves who we are may be others by now. A producer takes
-    /// new credentials while it runs, but not new certificates.
-    async fn renew(&self) {
+    /// new credentials while it runs, but not new certificates. `still`: it has stood still.
+    async fn renew(&self, still: Option<&Arc<Producer>>) {
         self.refused.notify_one();
         let Ok(files) = self.config.read_files().await else { return };
-        let old = self.producer.lock().await.take_if(|open| open.files != files);
+        let is_old = |open: &mut Open| {
+            open.files != files || still.is_some_and(|still| Arc::ptr_eq(still, &open.producer))
+        };
+        let old = self.producer.lock().await.take_if(is_old);
         if let Some(old) = old {
-            tracing::info!("the certificates have changed; storing letters with the new ones");
+            if old.files != files {
+                tracing::info!("the certificates have changed; storing letters with the new ones");
+            }
             old.close().await;
         }
     }
 
-    async fn send(&self, letter: &Letter) -> Result<(), StoreError> {
-        let producer = self.producer().await?;
+    async fn send(&self, producer: &Producer, letter: &Letter) -> Result<(), Failure> {
         let event = &letter.event;
         let notes = letter.notes();
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.name)
@@ -146,13 +156,26 @@ impl Topic {
             record = record.key(key);
         }
         // No timestamp: with its own, an old record could be past the topic's retention at once.
-        let sent = producer.send(record, ENQUEUE).await;
-        retire(producer);
-        sent.map(drop).map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => StoreError::TooLarge(error.to_string()),
-            _ => StoreError::Failed(error.to_string()),
+        let Ok(sent) = timeout(SILENCE, producer.send(record, ENQUEUE)).await else {
+            let why = format!("nothing was heard of it for {SILENCE:?}");
+            return Err(Failure { error: why.into(), still: true });
+        };
+        sent.map(drop).map_err(|(error, _)| {
+            let (code, why) = (error.rdkafka_error_code(), error.to_string());
+            let error = match code {
+                Some(RDKafkaErrorCode::MessageSizeTooLarge) => StoreError::TooLarge(why),
+                _ => StoreError::Failed(why),
+            };
+            Failure { error, still: code == Some(RDKafkaErrorCode::MessageTimedOut) }
         })
     }
+}
+
+/// Why a letter was not stored.
+struct Failure {
+    error: StoreError,
+    /// Nothing was heard in time: the broker may be away, or the producer stand still.
+    still: bool,
 }
 
 /// The record's own headers, then what is known of the failure.
@@ -167,11 +190,13 @@ pub(crate) fn headers<'a>(
 impl Letterbox for Topic {
     fn store<'a>(&'a self, letter: &'a Letter) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
-            let sent = self.send(letter).await;
-            if let Err(StoreError::Failed(_)) = sent {
-                self.renew().await;
+            let producer = self.producer().await?;
+            let sent = self.send(&producer, letter).await;
+            if let Err(Failure { error: StoreError::Failed(_), still }) = &sent {
+                self.renew(still.then_some(&producer)).await;
             }
-            sent
+            retire(producer);
+            sent.map_err(|failure| failure.error)
         })
     }
 }
