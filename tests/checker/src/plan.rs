@@ -132,6 +132,9 @@ impl Run {
     }
 }
 
+/// How long a settlement may be on its way on a busy machine.
+pub const TRAVEL_MS: u64 = 250;
+
 /// How a connector settles with its broker, which decides what may be called again.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(tag = "by", rename_all = "snake_case")]

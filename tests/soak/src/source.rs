@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use integration::kafka::Sampler;
 use integration::process::{Signal, send};
 use integration::{Launch, script, unique};
-use ledger_checker::plan::{Broker, Message, Ordering, Settling};
+use ledger_checker::plan::{Broker, Message, Ordering, Settling, TRAVEL_MS};
 use tokio::task::JoinHandle;
 
 use crate::feed::{KEYS, Rate};
@@ -28,8 +28,6 @@ use crate::schedule::Kind;
 pub(crate) const LEASE_SECONDS: u64 = 4;
 /// How many calls of one function run.
 pub(crate) const CONCURRENCY: usize = 32;
-/// How long a settlement may be on its way on a busy machine.
-const TRAVEL_MS: u64 = 250;
 
 /// A source under test.
 pub(crate) trait Source: Sized {

@@ -48,7 +48,7 @@ impl Run {
             functions: vec!["f.openfaas-fn".to_owned()],
             ordering: Ordering::Key,
             // What the broker has not read is counted.
-            settling: Settling::Single { lease_ms: 0, travel_ms: 0 },
+            settling: Settling::Single { lease_ms: 0, travel_ms: plan::TRAVEL_MS },
             lane_window: WINDOW as u64,
         };
         let mut notes = Notes::begin(&folder(), run).unwrap();

@@ -98,7 +98,7 @@ fn notes(messages: usize) -> Notes {
         functions: vec!["f.openfaas-fn".to_owned()],
         ordering: Ordering::None,
         // What the server forgets is counted.
-        settling: Settling::Single { lease_ms: 0, travel_ms: 0 },
+        settling: Settling::Single { lease_ms: 0, travel_ms: plan::TRAVEL_MS },
         lane_window: WINDOW as u64,
     };
     let mut notes = Notes::begin(&directory(), run).unwrap();

@@ -178,7 +178,7 @@ fn notes(fifo: bool, size: Size) -> Notes {
         broker: Broker::Sqs,
         functions: vec!["f.openfaas-fn".to_owned()],
         ordering: if fifo { Ordering::Settled } else { Ordering::None },
-        settling: Settling::Single { lease_ms: 0, travel_ms: 0 },
+        settling: Settling::Single { lease_ms: 0, travel_ms: plan::TRAVEL_MS },
         // What a connector receives at a time: twice what it calls.
         lane_window: 2 * CONCURRENCY as u64,
     };
