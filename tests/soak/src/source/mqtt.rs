@@ -10,6 +10,7 @@ use ledger_checker::plan::{Broker, Message, Ordering};
 use tokio::time::timeout;
 
 use super::{CONCURRENCY, Disk, Event, Process, Promise, Publisher, Source, Unsure, single};
+use crate::overload::CALM;
 use crate::proxy::Proxy;
 use wire::{FEED_IN_TABLE, Link, Packet, Published};
 
@@ -71,7 +72,8 @@ impl Source for Mqtt {
     fn settings(&self, launch: Launch) -> Launch {
         launch
             .set("broker", format!("tcp://{}", self.proxied))
-            .set("topic", self.topic())
+            // The first has the session; the other is held unless somebody is mapped to it.
+            .set("topics", format!("{},{CALM}/#", self.topic()))
             .set("id", SESSION)
             .set("user", "connector")
             .set("password", "any")
@@ -98,8 +100,13 @@ impl Source for Mqtt {
         });
     }
 
+    /// By a filter of its own, which has a session of its own.
+    fn calm(&self) -> Option<(String, Client)> {
+        Some((format!("{CALM}/#"), self.client("feed-of-calm", CALM)))
+    }
+
     async fn publisher(&self) -> Client {
-        Client { address: self.process.address().to_owned(), link: None }
+        self.client("feed", "t")
     }
 
     /// Mosquitto reads little while it sends a session what piled up, so thousands may lie in the sockets.
@@ -141,6 +148,12 @@ impl Source for Mqtt {
     }
 }
 
+impl Mqtt {
+    fn client(&self, id: &'static str, root: &'static str) -> Client {
+        Client { address: self.process.address().to_owned(), id, root, link: None }
+    }
+}
+
 /// A letter with the key that its message's topic ended with, and all properties but that one.
 fn letter_of(letter: Published) -> Message {
     let (topics, headers): (Vec<_>, _) =
@@ -174,6 +187,9 @@ const PUBACK_BYTES: usize = 4;
 /// libraries send again what was not, without saying so.
 pub(crate) struct Client {
     address: String,
+    id: &'static str,
+    /// What its topics begin with.
+    root: &'static str,
     link: Option<Link>,
 }
 
@@ -198,10 +214,11 @@ impl Client {
     async fn send(&mut self, events: &[Event], acknowledged: &mut [bool]) -> io::Result<()> {
         let link = match &mut self.link {
             Some(link) => link,
-            none => none.insert(Link::begin(&self.address, "feed").await?),
+            none => none.insert(Link::begin(&self.address, self.id).await?),
         };
         for (id, event) in (1..).zip(events) {
-            let (topic, payload) = (format!("t/{}", event.key), event.payload.clone().into_bytes());
+            let topic = format!("{}/{}", self.root, event.key);
+            let payload = event.payload.clone().into_bytes();
             link.publish(&topic, &Published { id, payload, properties: event.headers() });
         }
         link.flush().await?;

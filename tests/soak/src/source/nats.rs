@@ -16,6 +16,7 @@ use super::{
     single,
 };
 use crate::feed::Rate;
+use crate::overload::CALM;
 use crate::proxy::Proxy;
 use crate::schedule::Kind;
 
@@ -33,6 +34,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(crate) struct JetStream {
     process: Process,
     proxied: String,
+    feed_of_calm: Feed,
 }
 
 async fn connect(process: &Process) -> Client {
@@ -66,7 +68,7 @@ fn permit(process: &Process, permitted: bool) {
 
 impl Source for JetStream {
     const CONNECTOR: &str = "nats";
-    type Publisher = Context;
+    type Publisher = Feed;
 
     async fn start(proxy: &Proxy, disk: Disk) -> Self {
         let (process, proxied) = server(proxy, disk);
@@ -79,7 +81,9 @@ impl Source for JetStream {
             ..Default::default()
         };
         stream.create_consumer(config).await.expect("the server creates the consumer");
-        Self { process, proxied }
+        create(&context, CALM, &format!("{CALM}.>")).await;
+        let feed_of_calm = Feed { context: context.clone(), root: CALM };
+        Self { process, proxied, feed_of_calm }
     }
 
     async fn letterbox(&mut self) -> Option<String> {
@@ -105,7 +109,7 @@ impl Source for JetStream {
     fn settings(&self, launch: Launch) -> Launch {
         launch
             .set("broker_host", &self.proxied)
-            .set("stream", STREAM)
+            // Streams are looked up, so that there may be another.
             .set("durable", CONSUMER)
             .set("asynchronous_invocation", "false")
     }
@@ -118,8 +122,13 @@ impl Source for JetStream {
         permit(&self.process, permitted);
     }
 
-    async fn publisher(&self) -> Context {
-        jetstream::new(connect(&self.process).await)
+    /// In a stream of its own, which has a consumer of its own.
+    fn calm(&self) -> Option<(String, Feed)> {
+        Some((format!("{CALM}.>"), self.feed_of_calm.clone()))
+    }
+
+    async fn publisher(&self) -> Feed {
+        Feed { context: jetstream::new(connect(&self.process).await), root: "s" }
     }
 
     async fn unsettled(&self) -> Option<u64> {
@@ -162,7 +171,15 @@ fn letter_of(letter: &StreamMessage) -> Message {
     Message::of(key.map_or("", |(_, key)| key), &letter.payload, headers.clone())
 }
 
-impl Publisher for Context {
+/// Who sends to a stream.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    context: Context,
+    /// What its subjects begin with.
+    root: &'static str,
+}
+
+impl Publisher for Feed {
     /// By its id the server stores a message once, however often it is sent.
     async fn publish(&mut self, events: Vec<Event>) -> Result<(), Unsure> {
         for event in events {
@@ -173,7 +190,8 @@ impl Publisher for Context {
                 let headers = event.headers().into_iter();
                 let message =
                     headers.fold(message, |message, (name, value)| message.header(name, value));
-                let sent = self.send_publish(format!("s.{}", event.key), message).await;
+                let subject = format!("{}.{}", self.root, event.key);
+                let sent = self.context.send_publish(subject, message).await;
                 if let Ok(sent) = sent
                     && sent.await.is_ok()
                 {
