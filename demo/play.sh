@@ -5,6 +5,8 @@
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 stage=$PWD/var/demo
+# Whoever compiles often may have moved it.
+target=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 ledger=$stage/ledger.jsonl
 gateway=''
 connectors=()
@@ -40,7 +42,7 @@ play() {
   functions=$(awk '/^  [a-z][a-z0-9-]*:$/ && seen { sub(":", ""); print $1 } /^functions:/ { seen = 1 }' "$stack")
 
   # Sessions of their own: Ctrl-C is for this script, which then ends the connectors first and the gateway after them.
-  setsid target/debug/dev-gateway --listen "127.0.0.1:${gateway_port:-0}" --stack "$stack" --ledger "$ledger" --quiet \
+  setsid "$target/debug/dev-gateway" --listen "127.0.0.1:${gateway_port:-0}" --stack "$stack" --ledger "$ledger" --quiet \
     >"$stage/gateway.out" 2>"$stage/gateway.log" &
   gateway=$!
   await "$stage/gateway.out" 'listening on ' "$gateway"
@@ -49,7 +51,7 @@ play() {
   for binary in "$@"; do
     mapfile -t told < <(settings "$binary")
     # Any port: there may be several connectors here, and others on this machine.
-    admin_port=0 setsid env ${told[@]+"${told[@]}"} "target/debug/$binary" > >(trap '' INT; exec tee "$stage/$binary.log") &
+    admin_port=0 setsid env ${told[@]+"${told[@]}"} "$target/debug/$binary" > >(trap '' INT; exec tee "$stage/$binary.log") &
     connectors+=($!)
   done
 }

@@ -8,8 +8,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/play.sh"
 
 [ -n "${DEMO_SECONDS:-}" ] || echo "Ctrl-C ends it"
-cargo build --locked --quiet --manifest-path demo/broker/Cargo.toml --target-dir target
-coproc sensors { exec setsid target/debug/demo-broker >"$stage/broker.out" 2>"$stage/broker.log"; }
+cargo build --locked --quiet --manifest-path demo/broker/Cargo.toml --target-dir "$target"
+coproc sensors { exec setsid "$target/debug/demo-broker" >"$stage/broker.out" 2>"$stage/broker.log"; }
 # shellcheck disable=SC2154 # coproc sets it
 broker_pid=$sensors_PID input=${sensors[1]}
 trap 'leave; kill "$broker_pid"' EXIT
