@@ -43,8 +43,9 @@ pub(crate) const LONGEST_REFUSED_WAIT: Duration = Duration::from_secs(60);
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) const NO_ANSWER: &str = "the broker does not answer";
 
-/// What a waiting message takes beside its payload, roughly.
-const OVERHEAD: usize = 512;
+/// What a waiting message takes beside the bytes of its packet: 60,000 small ones with a user property
+/// or two took 810 bytes each.
+const OVERHEAD: usize = 768;
 
 /// How often a line tells of messages of QoS 0 for which there was no room.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
@@ -265,7 +266,7 @@ impl Session {
                 slot = self.lane.slot(head.unwrap_or(0)), if head.is_some() => {
                     let Some(slot) = slot else { return Ok(Ended::Asked) };
                     if let Some((topic, message)) = self.waiting.pop_front() {
-                        self.waiting_bytes -= message.payload.len() + OVERHEAD;
+                        self.waiting_bytes -= message.bytes + OVERHEAD;
                         self.submit(slot, &topic, message);
                     }
                 }
@@ -332,7 +333,7 @@ impl Session {
         }
         let topic: Arc<str> = topic.into();
         if message.place.is_some() {
-            self.waiting_bytes += message.payload.len() + OVERHEAD;
+            self.waiting_bytes += message.bytes + OVERHEAD;
             self.waiting.push_back((topic, message));
             return Ok(());
         }
@@ -352,7 +353,7 @@ impl Session {
 
     /// Whether the message must be forgotten. One always has room.
     fn has_no_room(&mut self, message: &Received) -> bool {
-        let bytes = self.waiting_bytes + message.payload.len() + OVERHEAD;
+        let bytes = self.waiting_bytes + message.bytes + OVERHEAD;
         let room = self.shared.intake.config().buffer_bytes;
         if !self.overrun && bytes > room && !self.waiting.is_empty() {
             self.overrun = true;
