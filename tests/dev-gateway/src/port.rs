@@ -1,7 +1,7 @@
 //! A port that stays ours while nobody listens on it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::TcpSocket;
 
@@ -29,14 +29,20 @@ impl HeldPort {
         Ok(Self { address: socket.local_addr()?, _bound: socket })
     }
 
-    /// Holds a free port of 127.0.0.1.
+    /// Holds a port that is free at every address, and names it at 127.0.0.1.
+    ///
+    /// One that is free there alone may be a client's of another address: whoever listens at all of them is refused then.
     ///
     /// # Panics
     ///
     /// When there is none.
     #[must_use]
     pub fn free() -> Self {
-        Self::at((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free")
+        // Both families, where there are two.
+        let all = Self::at((Ipv6Addr::UNSPECIFIED, 0).into())
+            .or_else(|_| Self::at((Ipv4Addr::UNSPECIFIED, 0).into()));
+        let Self { address, _bound } = all.expect("a port is free");
+        Self { address: (Ipv4Addr::LOCALHOST, address.port()).into(), _bound }
     }
 
     /// The address, with its port.
@@ -73,10 +79,13 @@ mod tests {
     }
 
     #[test]
-    fn is_given_to_nobody_who_asks_for_a_free_one() {
+    fn is_given_to_nobody_who_asks_for_a_free_one_at_any_address() {
         let held = HeldPort::free();
-        // More often than there are ports, each let go at once: one that is not held would come up.
-        let others = (0..100_000).map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        assert!(!others.map(|it| it.local_addr().unwrap().port()).any(|it| it == held.port()));
+        for address in ["127.0.0.1:0", "127.0.0.2:0", "0.0.0.0:0"] {
+            // More often than there are ports, each let go at once: one that is not held would come up.
+            let others = (0..100_000).map(|_| TcpListener::bind(address).unwrap());
+            let mut ports = others.map(|it| it.local_addr().unwrap().port());
+            assert!(!ports.any(|it| it == held.port()), "{address}");
+        }
     }
 }
