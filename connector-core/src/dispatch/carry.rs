@@ -1,6 +1,7 @@
 //! One function's part of an event: claim, wait, call, judge, repeat, bury.
 
 mod bury;
+mod calls;
 
 use std::future::Future;
 use std::pin::pin;
@@ -26,11 +27,8 @@ use crate::permits::Permit;
 use crate::topics::Mapping;
 
 use self::bury::Buried;
+use self::calls::Calls;
 use super::Dispatcher;
-
-/// The longest pause before a call that was never written is repeated, while the gateway says it
-/// is well: a gateway that restarts refuses connections for a moment.
-const LONGEST_UNWRITTEN_PAUSE: Duration = Duration::from_secs(2);
 
 /// What one function's part came to.
 pub(super) enum Carried {
@@ -83,17 +81,6 @@ pub(super) struct Carrier<'a> {
     ///
     /// [`LaneOptions::stores_waits`]: crate::LaneOptions::stores_waits
     stores_waits: bool,
-}
-
-/// What is known of the calls made for one (event, function) in this delivery.
-#[derive(Default)]
-struct Calls {
-    /// Those that count as attempts.
-    made: u32,
-    unwritten: u32,
-    first: Option<SystemTime>,
-    status: Option<u16>,
-    error: String,
 }
 
 /// One call that was not cut.
@@ -487,20 +474,5 @@ impl<'a> Carrier<'a> {
                 }
             }
         }
-    }
-}
-
-impl Calls {
-    /// How long to wait before a call that was never written is repeated.
-    fn pause_unwritten(&mut self) -> Duration {
-        let pause = Duration::from_millis(50) * 2_u32.pow(self.unwritten.min(8));
-        self.unwritten += 1;
-        pause.min(LONGEST_UNWRITTEN_PAUSE)
-    }
-
-    fn note(&mut self, called: &Result<Answer, NoAnswer>, why: &str) {
-        self.made += 1;
-        self.status = called.as_ref().ok().map(|answer| answer.status.as_u16());
-        self.error = why.chars().take(1000).collect();
     }
 }

@@ -5,6 +5,7 @@ use connector_core::settings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::ended::silent;
 use super::*;
 use crate::Mqtt;
 
