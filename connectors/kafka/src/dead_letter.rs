@@ -5,6 +5,7 @@
 //! when it has stood still.
 //! Stored means: acknowledged by all in-sync replicas, as its delivery report says.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::{Files, KafkaConfig};
@@ -43,7 +45,25 @@ pub(crate) struct Topic {
     refused: Arc<Notify>,
 }
 
-type Producer = FutureProducer<Quiet>;
+/// Closing one blocks, and whoever lets go of it last must not block the tasks beside it.
+struct Producer(Option<FutureProducer<Quiet>>);
+
+impl Deref for Producer {
+    type Target = FutureProducer<Quiet>;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().expect("it is taken only when it is dropped")
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        let producer = self.0.take();
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(producer)));
+        }
+    }
+}
 
 struct Open {
     producer: Arc<Producer>,
@@ -51,24 +71,6 @@ struct Open {
     login: JoinHandle<()>,
     /// What it was made with.
     files: Files,
-}
-
-impl Open {
-    async fn close(mut self) {
-        self.login.abort();
-        // Aborted: it ends with that.
-        drop((&mut self.login).await);
-        let producer = Arc::clone(&self.producer);
-        drop(self);
-        retire(producer);
-    }
-}
-
-/// Lets go of a producer. Closing it blocks, and must not block the tasks beside it.
-fn retire(producer: Arc<Producer>) {
-    if let Some(last) = Arc::into_inner(producer) {
-        drop(spawn_blocking(move || drop(last)));
-    }
 }
 
 impl Drop for Open {
@@ -110,7 +112,7 @@ impl Topic {
             .config
             .producer(&proof)
             .create_with_context(Quiet)
-            .map(Arc::new)
+            .map(|producer| Arc::new(Producer(Some(producer))))
             .map_err(|error| error.to_string())?;
         proof.give(producer.client().native_ptr())?;
         let login = tokio::spawn(login::keep(
@@ -136,11 +138,8 @@ impl Topic {
             open.files != files || still.is_some_and(|still| Arc::ptr_eq(still, &open.producer))
         };
         let old = self.producer.lock().await.take_if(is_old);
-        if let Some(old) = old {
-            if old.files != files {
-                tracing::info!("the certificates have changed; storing letters with the new ones");
-            }
-            old.close().await;
+        if old.is_some_and(|old| old.files != files) {
+            tracing::info!("the certificates have changed; storing letters with the new ones");
         }
     }
 
@@ -195,7 +194,6 @@ impl Letterbox for Topic {
             if let Err(Failure { error: StoreError::Failed(_), still }) = &sent {
                 self.renew(still.then_some(&producer)).await;
             }
-            retire(producer);
             sent.map_err(|failure| failure.error)
         })
     }

@@ -321,17 +321,20 @@ impl<S: Source> Soak<S> {
         self.pace.made() > 0 && self.tail.well() >= self.pace.made() * FUNCTIONS.len()
     }
 
-    fn gets_on_in_time(&self, since: Instant) {
-        if since.elapsed() > PATIENCE {
-            let log = self.connector.as_ref().map(|it| it.connector.lines()).unwrap_or_default();
-            let tail = &log[log.len().saturating_sub(40)..];
-            panic!(
-                "nothing gets on since {PATIENCE:?}, after: {}; see {}\n{}",
-                self.doing,
-                self.folder.display(),
-                tail.join("\n")
-            );
+    fn gets_on_in_time(&mut self, since: Instant) {
+        if since.elapsed() <= PATIENCE {
+            return;
         }
+        let broker =
+            if self.source.process().has_ended() { "; the broker has ended by itself" } else { "" };
+        let log = self.connector.as_ref().map(|it| it.connector.lines()).unwrap_or_default();
+        let tail = &log[log.len().saturating_sub(40)..];
+        panic!(
+            "nothing gets on since {PATIENCE:?}, after: {}{broker}; see {}\n{}",
+            self.doing,
+            self.folder.display(),
+            tail.join("\n")
+        );
     }
 
     pub(crate) async fn wait(&mut self, lasts: Duration) {

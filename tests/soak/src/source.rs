@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use integration::kafka::Sampler;
-use integration::process::{Signal, send};
+use integration::process::{Signal, resident, send};
 use integration::{Launch, script, unique};
 use ledger_checker::plan::{Broker, Message, Ordering, Settling, TRAVEL_MS};
 use tokio::task::JoinHandle;
@@ -249,6 +249,11 @@ impl Process {
         });
         let said = restarted.await.expect("the script says so if it fails");
         self.pid = said["PID"].parse().expect("a pid is a number");
+    }
+
+    /// Whether it has died, and nobody ended it.
+    pub(crate) fn has_ended(&self) -> bool {
+        resident(self.pid).is_none()
     }
 
     /// Where its configuration and its data are.
