@@ -12,7 +12,7 @@ use crate::lane::Intake;
 use crate::metrics::Metrics;
 use crate::secret::Secret;
 use crate::settings::{Setting, Values};
-use crate::topics::Pattern;
+use crate::topics::{Pattern, Unused};
 
 /// The broker side of one connector.
 ///
@@ -68,9 +68,9 @@ pub trait Source: Sized + Send + 'static {
     /// it. Pure.
     ///
     /// # Errors
-    /// A sentence saying why the item cannot be meant for this source. The item is then skipped
-    /// and shown with that reason; it may well be another connector's.
-    fn pattern(config: &Self::Config, item: &str) -> Result<Pattern, String>;
+    /// The item is of no use to this source. It is then skipped and shown with the reason, and
+    /// warned of unless it is plainly another connector's.
+    fn pattern(config: &Self::Config, item: &str) -> Result<Pattern, Unused>;
 
     /// Enters the source's own metrics, by [`Metrics::of_source`]. Called before anything is
     /// connected: a counter that is seen at 0 first lets whoever looks at its growth see the first

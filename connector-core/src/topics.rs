@@ -100,8 +100,25 @@ pub struct Function {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog(Vec<Function>);
 
-/// How a source reads one item of an annotation, or why it cannot be meant for it.
-pub type ReadItem = dyn Fn(&str) -> Result<Pattern, String> + Send + Sync;
+/// Why a source makes no use of an item of an annotation, as a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unused {
+    /// As far as the source can tell, somebody made a mistake.
+    Mistaken(String),
+    /// It is plainly meant for another kind of source: worth showing, not worth warning of.
+    Foreign(String),
+}
+
+impl Unused {
+    /// Foreign, if the item has any of these characters, which no item of this source has.
+    #[must_use]
+    pub fn by_characters(item: &str, foreign: &[char], why: String) -> Self {
+        if item.contains(foreign) { Self::Foreign(why) } else { Self::Mistaken(why) }
+    }
+}
+
+/// How a source reads one item of an annotation, or why it makes no use of it.
+pub type ReadItem = dyn Fn(&str) -> Result<Pattern, Unused> + Send + Sync;
 
 /// What this connector makes of annotations.
 #[derive(Clone)]

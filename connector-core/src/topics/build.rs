@@ -8,7 +8,7 @@ use std::sync::{Arc, RwLock};
 
 use super::{
     ASYNC, CONCURRENCY, DEAD_LETTER, Function, Many, Mapping, Matched, Pattern, Rules, Skipped,
-    TOPIC, TopicMap, Wish, choose,
+    TOPIC, TopicMap, Unused, Wish, choose,
 };
 use crate::annotations::Annotation;
 use crate::dead_letter::Address;
@@ -29,7 +29,7 @@ pub(super) struct Build {
 
 /// What the source made of one item, and the positions of the functions that ask for it.
 struct Item {
-    pattern: Result<Pattern, String>,
+    pattern: Result<Pattern, Unused>,
     indices: Vec<usize>,
 }
 
@@ -50,7 +50,8 @@ impl Build {
             }
             match self.item(index, item, rules) {
                 Ok(()) => mapped = true,
-                Err((reason, foreign)) => self.skip(function, TOPIC, item, reason, foreign),
+                Err(Unused::Mistaken(why)) => self.skip(function, TOPIC, item, why, false),
+                Err(Unused::Foreign(why)) => self.skip(function, TOPIC, item, why, true),
             }
         }
         if mapped {
@@ -61,16 +62,15 @@ impl Build {
         }
     }
 
-    /// Notes that the function at `index` asks for `item`, or says why it is not used and whether
-    /// that is because it is another source's.
-    fn item(&mut self, index: usize, item: &str, rules: &Rules) -> Result<(), (String, bool)> {
+    /// Notes that the function at `index` asks for `item`, or says why it is not used.
+    fn item(&mut self, index: usize, item: &str, rules: &Rules) -> Result<(), Unused> {
         let bound = item.split_once(':').filter(|(kind, _)| KINDS.contains(kind));
         let text = match bound {
             Some((kind, _)) if kind != rules.kind => {
-                return Err((format!("it is meant for the {kind} connector"), true));
+                return Err(Unused::Foreign(format!("it is meant for the {kind} connector")));
             }
             Some((kind, text)) if text.trim().is_empty() => {
-                return Err((format!("nothing follows `{kind}:`"), false));
+                return Err(Unused::Mistaken(format!("nothing follows `{kind}:`")));
             }
             Some((_, text)) => text.trim(),
             None => item,
@@ -83,8 +83,8 @@ impl Build {
         let Some(Item { pattern, indices }) = self.items.get_mut(text) else {
             return Ok(());
         };
-        if let Err(reason) = pattern {
-            return Err((reason.clone(), false));
+        if let Err(unused) = pattern {
+            return Err(unused.clone());
         }
         // An annotation may repeat an item.
         if indices.last() != Some(&index) {

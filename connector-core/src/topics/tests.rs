@@ -7,9 +7,10 @@ use super::*;
 use crate::retry::Backoff;
 
 /// A source whose topics are lower-case words and whose patterns end in `*`.
-fn pattern(item: &str) -> Result<Pattern, String> {
+fn pattern(item: &str) -> Result<Pattern, Unused> {
     if item.contains(|c: char| c.is_ascii_uppercase()) {
-        return Err(format!("`{item}` is not in lower case"));
+        let why = format!("`{item}` is not in lower case");
+        return Err(Unused::by_characters(item, &['/'], why));
     }
     let Some(stem) = item.strip_suffix('*') else {
         return Ok(Pattern::Exact(item.into()));
@@ -88,6 +89,13 @@ fn an_item_may_be_bound_to_one_kind_of_source() {
     assert_eq!(names(&map, "team:x"), ["c"]);
     let skipped: Vec<_> = map.skipped().iter().map(|it| (&*it.item, it.foreign)).collect();
     assert_eq!(skipped, [("sqs:orders", true), ("nats:>", true), ("kafka:", false)]);
+}
+
+#[test]
+fn the_source_says_what_is_plainly_anothers() {
+    let map = map(&[("a", "Sensors/1,Orders,orders")]);
+    let skipped: Vec<_> = map.skipped().iter().map(|it| (&*it.item, it.foreign)).collect();
+    assert_eq!(skipped, [("Sensors/1", true), ("Orders", false)]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ use connector_core::fail_point::{self, Step};
 use connector_core::headers::{ALWAYS, OwnHeader};
 use connector_core::metrics::Metrics;
 use connector_core::source::Letterbox;
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 use connector_core::{
     Event, EventId, FunctionName, Intake, Lane, LaneOptions, Source, SourceError, Verdict,
     lane::Unmatched,
@@ -100,10 +100,12 @@ impl Source for Cron {
         vec![X_CRON_SCHEDULE, X_CRON_SCHEDULED, X_CRON_LATENESS]
     }
 
-    fn pattern(_: &Config, item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &Config, item: &str) -> Result<Pattern, Unused> {
+        let why = || format!("only {TOPIC} asks for ticks");
         match item {
             TOPIC | ALIAS => Ok(Pattern::Exact(TOPIC.into())),
-            _ => Err(format!("only {TOPIC} asks for ticks")),
+            _ if item.contains("cron") => Err(Unused::Mistaken(why())),
+            _ => Err(Unused::Foreign(why())),
         }
     }
 

@@ -17,7 +17,7 @@ use connector_core::Intake;
 use connector_core::headers::OwnHeader;
 use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 
 mod assignment;
 mod broker;
@@ -64,8 +64,10 @@ impl Source for Kafka {
         record::own_headers()
     }
 
-    fn pattern(_: &KafkaConfig, item: &str) -> Result<Pattern, String> {
-        subscription::pattern(item)
+    fn pattern(_: &KafkaConfig, item: &str) -> Result<Pattern, Unused> {
+        // Of filters of MQTT, subjects of NATS, and addresses.
+        let foreign = ['/', ':', '#', '>'];
+        subscription::pattern(item).map_err(|why| Unused::by_characters(item, &foreign, why))
     }
 
     fn meters(metrics: &Metrics) {

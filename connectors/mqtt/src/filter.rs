@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 
 /// A topic or a filter is at most this long: its length travels in two bytes.
 const LONGEST: usize = 65_535;
@@ -203,14 +203,14 @@ pub(crate) fn check_topic(topic: &str) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// Why it is not used, as a sentence.
-pub(crate) fn annotation(item: &str) -> Result<Filter, String> {
+pub(crate) fn annotation(item: &str) -> Result<Filter, Unused> {
     if item == "cron-function" {
-        return Err("it is the word of the cron connector".to_owned());
+        return Err(Unused::Foreign("it is the word of the cron connector".to_owned()));
     }
     if item.contains("://") || item.starts_with("arn:") {
-        return Err("it is an address, not a topic filter".to_owned());
+        return Err(Unused::Foreign("it is an address, not a topic filter".to_owned()));
     }
-    Filter::parse(item).map_err(|why| format!("`{item}` {why}"))
+    Filter::parse(item).map_err(|why| Unused::Mistaken(format!("`{item}` {why}")))
 }
 
 #[cfg(test)]
@@ -292,9 +292,10 @@ mod tests {
     #[test]
     fn other_sources_words_are_not_filters() {
         for item in ["cron-function", "https://sqs.eu.example.com/1/q", "arn:aws:sqs:eu:1:q"] {
-            assert!(annotation(item).is_err(), "{item}");
+            assert!(matches!(annotation(item), Err(Unused::Foreign(_))), "{item}");
         }
         assert!(annotation("sensors/+/temperature").is_ok());
+        assert!(matches!(annotation("sensors/#/temperature"), Err(Unused::Mistaken(_))));
     }
 
     /// By the definition: one level of the filter after the other, with every choice tried.

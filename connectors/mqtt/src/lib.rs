@@ -14,7 +14,7 @@ use connector_core::Intake;
 use connector_core::headers::OwnHeader;
 use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 
 mod broker_url;
 mod client;
@@ -58,7 +58,7 @@ impl Source for Mqtt {
         message::own_headers()
     }
 
-    fn pattern(_: &MqttConfig, item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &MqttConfig, item: &str) -> Result<Pattern, Unused> {
         filter::annotation(item).map(|filter| filter.pattern())
     }
 

@@ -11,7 +11,7 @@ use connector_core::Intake;
 use connector_core::headers::OwnHeader;
 use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 
 mod binding;
 mod config;
@@ -66,8 +66,12 @@ impl Source for Nats {
         message::own_headers()
     }
 
-    fn pattern(_: &NatsConfig, item: &str) -> Result<Pattern, String> {
-        subject::Filter::parse(item).map(subject::Filter::pattern)
+    fn pattern(_: &NatsConfig, item: &str) -> Result<Pattern, Unused> {
+        // Of addresses, and of filters of MQTT and regular expressions of Kafka that are no subjects besides.
+        let foreign = ['/', ':', '#', '^'];
+        let filter = subject::Filter::parse(item);
+        let filter = filter.map_err(|why| Unused::by_characters(item, &foreign, why))?;
+        Ok(filter.pattern())
     }
 
     fn meters(metrics: &Metrics) {

@@ -12,7 +12,7 @@ use connector_core::Intake;
 use connector_core::headers::OwnHeader;
 use connector_core::metrics::Metrics;
 use connector_core::source::{Letterbox, Source, SourceError};
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 
 mod account;
 mod api;
@@ -55,12 +55,14 @@ impl Source for Sqs {
         message::own_headers()
     }
 
-    fn pattern(config: &SqsConfig, item: &str) -> Result<Pattern, String> {
+    fn pattern(config: &SqsConfig, item: &str) -> Result<Pattern, Unused> {
         match item.parse::<queue::QueueRef>() {
             Ok(queue) => Ok(Pattern::Exact(queue.name().into())),
             // What a message says of its topic may be any text.
             Err(_) if config.topic_attribute.is_some() => Ok(Pattern::Exact(item.into())),
-            Err(why) => Err(why),
+            Err(why) if queue::is_address(item) => Err(Unused::Mistaken(why)),
+            // Of names of Kafka, subjects of NATS and filters of MQTT.
+            Err(why) => Err(Unused::by_characters(item, &['.', '/', '*', '>', '+', '#', '^'], why)),
         }
     }
 

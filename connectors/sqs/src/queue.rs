@@ -131,6 +131,11 @@ impl FromStr for QueueRef {
     }
 }
 
+/// Whether this is meant to be an ARN or a URL.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.starts_with("arn:") || text.contains("://")
+}
+
 fn check_name(name: &str) -> Result<(), String> {
     let stem = name.strip_suffix(FIFO).unwrap_or(name);
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);

@@ -3,7 +3,7 @@
 
 use connector_core::Source;
 use connector_core::testing::Settings;
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 use kafka_connector::Kafka;
 use mqtt_connector::Mqtt;
 use nats_connector::Nats;
@@ -94,7 +94,7 @@ pub(crate) fn sqs(data: &[u8]) {
 }
 
 /// What a pattern is shown as must read as the same pattern.
-fn again(pattern: &Pattern, read: impl Fn(&str) -> Result<Pattern, String>, topic: &str) {
+fn again(pattern: &Pattern, read: impl Fn(&str) -> Result<Pattern, Unused>, topic: &str) {
     match pattern {
         Pattern::Exact(text) => {
             assert!(pattern.matches(text));
@@ -105,7 +105,7 @@ fn again(pattern: &Pattern, read: impl Fn(&str) -> Result<Pattern, String>, topi
         }
         Pattern::Many { text, .. } => {
             let again =
-                read(text).unwrap_or_else(|why| panic!("`{text}` is not read again: {why}"));
+                read(text).unwrap_or_else(|why| panic!("`{text}` is not read again: {why:?}"));
             assert_eq!(pattern.matches(topic), again.matches(topic), "{text} {topic}");
         }
     }
@@ -151,4 +151,38 @@ fn nats_matches(filter: &str, subject: &str) -> bool {
         at += 1;
     }
     at == tokens.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of each kind, as functions of one platform have them side by side.
+    const EACH: [&str; 7] = [
+        "orders",
+        "sensors/+/temperature",
+        "sensors/#",
+        "orders.new",
+        "orders..new",
+        "https://sqs.eu-west-1.amazonaws.com/1/orders",
+        "my orders",
+    ];
+
+    /// What a source says of each: used (u), foreign (f), or mistaken (m).
+    fn said<S: Source>(settings: &Settings<S>) -> String {
+        let said = EACH.map(|item| match S::pattern(&settings.source, item) {
+            Ok(_) => 'u',
+            Err(Unused::Foreign(_)) => 'f',
+            Err(Unused::Mistaken(_)) => 'm',
+        });
+        said.iter().collect()
+    }
+
+    #[test]
+    fn each_source_knows_what_is_plainly_anothers() {
+        assert_eq!(KAFKA.with(said), "uffuufm");
+        assert_eq!(MQTT.with(said), "uuuuufu");
+        assert_eq!(NATS.with(said), "uuuumfm");
+        assert_eq!(SQS.with(said), "uffffum");
+    }
 }

@@ -26,7 +26,7 @@ use crate::run::{Assembly, assemble, reach, rules};
 use crate::settings::{self, Setting, Values};
 use crate::settlement::Settlement;
 use crate::source::{Letterbox, Source, SourceConfig, SourceError, StoreError};
-use crate::topics::{Catalog, Function, Pattern, Rules, TopicMap};
+use crate::topics::{Catalog, Function, Pattern, Rules, TopicMap, Unused};
 
 /// A letterbox that refuses while it is told to.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Source for ByHand {
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[("upstream_timeout", "1m")];
     type Config = NoSettings;
 
-    fn pattern(_: &NoSettings, item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &NoSettings, item: &str) -> Result<Pattern, Unused> {
         Ok(Pattern::Exact(item.into()))
     }
 

@@ -6,7 +6,7 @@ use connector_core::Intake;
 use connector_core::settings::{Setting, Values};
 use connector_core::source::{Letterbox, Source, SourceConfig, SourceError};
 use connector_core::testing::Settings;
-use connector_core::topics::Pattern;
+use connector_core::topics::{Pattern, Unused};
 
 /// The kind of source that plays are about.
 pub(crate) struct Leased;
@@ -31,7 +31,7 @@ impl Source for Leased {
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[];
     type Config = NoSettings;
 
-    fn pattern(_: &NoSettings, item: &str) -> Result<Pattern, String> {
+    fn pattern(_: &NoSettings, item: &str) -> Result<Pattern, Unused> {
         Ok(Pattern::Exact(item.into()))
     }
 
