@@ -37,7 +37,8 @@ struct State {
 struct LaneState {
     messages: usize,
     bytes: usize,
-    wants: bool,
+    /// How many calls of [`LaneBytes::hold`] wait now.
+    waiting: usize,
     closed: bool,
 }
 
@@ -92,7 +93,7 @@ impl State {
         let Some(lane) = self.lanes.get(&id) else { return false };
         let first = lane.messages == 0;
         let fits = self.used.saturating_add(bytes) <= limit;
-        let others_want = wanting > usize::from(lane.wants);
+        let others_want = wanting > usize::from(lane.waiting > 0);
         let in_share =
             |lane: &LaneState| lane.bytes.saturating_add(bytes) <= limit / self.sharers();
         if !first && !(fits && (!others_want || in_share(lane))) {
@@ -107,15 +108,19 @@ impl State {
 
     /// How many lanes share the limit now.
     fn sharers(&self) -> usize {
-        self.lanes.values().filter(|lane| lane.messages > 0 || lane.wants).count().max(1)
+        self.lanes.values().filter(|lane| lane.messages > 0 || lane.waiting > 0).count().max(1)
     }
 
-    fn want(&mut self, id: u64, wants: bool) {
+    fn wait(&mut self, id: u64) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        if lane.wants != wants {
-            lane.wants = wants;
-            if wants { self.wanting += 1 } else { self.wanting -= 1 }
-        }
+        lane.waiting += 1;
+        self.wanting += usize::from(lane.waiting == 1);
+    }
+
+    fn wait_no_more(&mut self, id: u64) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.waiting -= 1;
+        self.wanting -= usize::from(lane.waiting == 0);
     }
 
     fn drop_if_done(&mut self, id: u64) {
@@ -135,7 +140,7 @@ pub struct LaneBytes {
 impl LaneBytes {
     /// Waits until the rules allow `bytes` more.
     ///
-    /// Cancel-safe: a dropped call has taken nothing. One call at a time for each lane.
+    /// Cancel-safe: a dropped call has taken nothing. Several may wait for one lane, in no order.
     pub async fn hold(&self, bytes: usize) -> Held {
         if let Some(held) = self.try_hold(bytes) {
             return held;
@@ -170,19 +175,19 @@ impl Drop for LaneBytes {
     }
 }
 
-/// Marks a lane as wanting for as long as it lives, so that a cancelled wait unmarks it.
+/// One that waits for a lane's bytes, so that a cancelled wait is one no more.
 struct Want<'a>(&'a LaneBytes);
 
 impl<'a> Want<'a> {
     fn new(lane: &'a LaneBytes) -> Self {
-        lane.shared.lock().want(lane.lane, true);
+        lane.shared.lock().wait(lane.lane);
         Self(lane)
     }
 }
 
 impl Drop for Want<'_> {
     fn drop(&mut self) {
-        self.0.shared.lock().want(self.0.lane, false);
+        self.0.shared.lock().wait_no_more(self.0.lane);
         // Whoever was kept to its share because of this lane may take more now.
         self.0.shared.freed.notify_waiters();
     }
@@ -232,6 +237,8 @@ impl Drop for Held {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -280,6 +287,24 @@ mod tests {
             assert_eq!(budget.0.lock().wanting, 1);
         }
         assert_eq!(budget.0.lock().wanting, 0);
+    }
+
+    #[tokio::test]
+    async fn two_that_wait_for_one_lane_are_both_served() {
+        let budget = Budget::new(10);
+        let lane = budget.lane();
+        let (one, other) = (lane.try_hold(5).expect("room"), lane.try_hold(5).expect("room"));
+        let (first, second) = (lane.hold(5), lane.hold(5));
+        tokio::pin!(first, second);
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        drop(one);
+        let served = first.await;
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        drop(other);
+        let _other =
+            tokio::time::timeout(Duration::from_secs(10), second).await.expect("there is room");
+        drop(served);
     }
 
     #[test]

@@ -47,11 +47,10 @@ pub enum Mends {
 pub struct Hold {
     /// What ends it.
     pub mends: Mends,
-    /// Why, in a sentence.
-    pub why: String,
     /// Since when.
     pub since: SystemTime,
     key: Key,
+    why: Mutex<String>,
     /// Whose turn it is to try, and when the last one had tried.
     trying: tokio::sync::Mutex<Instant>,
     /// Changed under the lock of [`Holds::held`] only.
@@ -103,7 +102,7 @@ impl Holds {
         let held = self.lock();
         let hold = held.get(&(Arc::clone(topic), function.clone()))?;
         if hold.waiting() == 0 {
-            self.conditions.unwell(&subject(topic, function), &hold.why, true);
+            self.conditions.unwell(&subject(topic, function), &hold.why(), true);
         }
         Some(self.enter(hold))
     }
@@ -122,7 +121,7 @@ impl Holds {
         let hold = held.entry(key.clone()).or_insert_with(|| {
             Arc::new(Hold {
                 mends,
-                why: why.to_owned(),
+                why: Mutex::default(),
                 since: SystemTime::now(),
                 key,
                 trying: tokio::sync::Mutex::new(Instant::now()),
@@ -130,6 +129,7 @@ impl Holds {
                 ended: CancellationToken::new(),
             })
         });
+        why.clone_into(&mut hold.why.lock().unwrap_or_else(PoisonError::into_inner));
         let waiting = self.enter(hold);
         self.count.store(held.len(), Ordering::Release);
         self.conditions.unwell(&subject(topic, function), why, true);
@@ -196,6 +196,12 @@ impl Holds {
 }
 
 impl Hold {
+    /// Why, in a sentence: what the last event met that began it, or found it begun.
+    #[must_use]
+    pub fn why(&self) -> String {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// How many events are in it, waiting or trying.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -228,4 +234,18 @@ impl Hold {
 
 fn subject(topic: &str, function: &FunctionName) -> Subject {
     Subject(format!("{topic} => {function}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_tells_what_was_met_last() {
+        let holds = Holds::new(Conditions::new());
+        let (topic, function) = ("orders".into(), FunctionName::new("bill.fn"));
+        let first = holds.begin(&topic, &function, Mends::AnyAnswer, "status 405");
+        let second = holds.begin(&topic, &function, Mends::AnyAnswer, "status 302");
+        assert_eq!((first.hold().why(), second.hold().waiting()), ("status 302".to_owned(), 2));
+    }
 }

@@ -11,6 +11,7 @@ mod way;
 
 use std::error::Error;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -154,13 +155,13 @@ impl Invoker {
         body: Bytes,
     ) -> Result<Answer, NoAnswer> {
         // Stays where it is: it would be moved into the time limit and out of it again.
-        let call = pin!(self.call_for_ever(target, headers, body));
-        match self.timeout {
-            None => call.await,
-            Some(most) => {
-                let called = tokio::time::timeout(most, call).await;
-                called.unwrap_or(Err(NoAnswer::TimedOut(most)))
-            }
+        let written = AtomicBool::new(false);
+        let call = pin!(self.call_for_ever(target, headers, body, &written));
+        let Some(most) = self.timeout else { return call.await };
+        match tokio::time::timeout(most, call).await {
+            Ok(called) => called,
+            Err(_) if written.load(Ordering::Relaxed) => Err(NoAnswer::TimedOut(most)),
+            Err(_) => Err(NoAnswer::Unwritten(format!("no connection within {most:?}"))),
         }
     }
 
@@ -169,11 +170,15 @@ impl Invoker {
         target: &Target,
         headers: HeaderMap,
         body: Bytes,
+        written: &AtomicBool,
     ) -> Result<Answer, NoAnswer> {
         match &self.line {
-            Line::Http(connections) => post(connections, target, headers, body).await,
+            Line::Http(connections) => post(connections, target, headers, body, written).await,
             #[cfg(any(test, feature = "testing"))]
-            Line::MadeUp(line) => line.call(target.path(), headers, body).await,
+            Line::MadeUp(line) => {
+                written.store(true, Ordering::Relaxed);
+                line.call(target.path(), headers, body).await
+            }
         }
     }
 }
@@ -184,6 +189,7 @@ async fn post(
     target: &Target,
     headers: HeaderMap,
     body: Bytes,
+    written: &AtomicBool,
 ) -> Result<Answer, NoAnswer> {
     let way = connections.way();
     let (whole, path) = match &target.uris {
@@ -195,7 +201,7 @@ async fn post(
     *request.uri_mut() = if way.takes_whole_addresses() { whole } else { path }.clone();
     *request.headers_mut() = headers;
     way.sign(request.headers_mut()).map_err(|error| NoAnswer::Garbled(error.to_string()))?;
-    let mut exchange = connections.send(request).await?;
+    let mut exchange = connections.send(request, written).await?;
     let status = exchange.response.status();
     let headers = std::mem::take(exchange.response.headers_mut());
     let body = read(&mut exchange).await?;

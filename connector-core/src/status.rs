@@ -145,7 +145,7 @@ impl Status {
         let inner = &*intake.0;
         let map = Arc::clone(&inner.topics.borrow());
         let held = inner.dispatcher.holds.list().into_iter().map(|(topic, function, hold)| {
-            HeldShown { topic, function, why: hold.why.clone(), since: rfc3339(hold.since) }
+            HeldShown { topic, function, why: hold.why(), since: rfc3339(hold.since) }
         });
         Self {
             connector: about.kind,

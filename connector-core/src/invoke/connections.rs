@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -53,9 +54,8 @@ struct State {
 #[derive(Debug)]
 struct Connection {
     requests: SendRequest<Body>,
-    driver: http1::Connection<Stream, Body>,
-    /// The driver has ended, and must not be polled again.
-    ended: bool,
+    /// Gone when it has ended: only so is a request told that it waits for it in vain.
+    driver: Option<http1::Connection<Stream, Body>>,
     rests_since: Instant,
 }
 
@@ -78,26 +78,33 @@ impl Connections {
         &self.way
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer. `written`: it may have been, so far.
     ///
     /// # Errors
     /// There is no answer.
-    pub(super) async fn send(&self, mut request: Request<Body>) -> Result<Exchange<'_>, NoAnswer> {
-        while let Some(mut connection) = self.resting.take() {
-            match connection.send(request).await {
+    pub(super) async fn send(
+        &self,
+        mut request: Request<Body>,
+        written: &AtomicBool,
+    ) -> Result<Exchange<'_>, NoAnswer> {
+        loop {
+            let (mut connection, rested) = match self.resting.take() {
+                Some(connection) => (connection, true),
+                // In a box: it is large, and rare.
+                None => (Box::pin(self.connect()).await?, false),
+            };
+            written.store(true, Ordering::Relaxed);
+            let mut error = match connection.send(request).await {
                 Ok(response) => return Ok(self.exchange(connection, response)),
+                Err(error) => error,
+            };
+            match error.take_message() {
                 // The gateway closed it just now: nothing was written, and another will do.
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(unanswered(error.error())),
-                },
+                Some(unsent) if rested => request = unsent,
+                Some(_) => return Err(NoAnswer::Unwritten(innermost(error.error()))),
+                None => return Err(unanswered(error.error())),
             }
-        }
-        // In a box: it is large, and rare.
-        let mut connection = Box::pin(self.connect()).await?;
-        match connection.send(request).await {
-            Ok(response) => Ok(self.exchange(connection, response)),
-            Err(error) => Err(unanswered(error.error())),
+            written.store(false, Ordering::Relaxed);
         }
     }
 
@@ -111,7 +118,7 @@ impl Connections {
             .await
             .map_err(|error| NoAnswer::Unwritten(innermost(&error)))?;
         let rests_since = Instant::now();
-        Ok(Box::new(Connection { requests, driver, ended: false, rests_since }))
+        Ok(Box::new(Connection { requests, driver: Some(driver), rests_since }))
     }
 }
 
@@ -165,18 +172,17 @@ impl Connection {
 
     /// Reads and writes what can be read and written now.
     fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.ended {
-            // What went wrong is told to the call, if there is one.
-            self.ended = matches!(Pin::new(&mut self.driver).poll(cx), Poll::Ready(_));
-        }
+        // What went wrong is told to the call, if there is one.
+        self.driver.take_if(|driver| Pin::new(driver).poll(cx).is_ready());
     }
 
     /// Whether a request can be sent on it, as far as is known here, without a look at the network.
     fn is_ready(&self) -> bool {
-        !self.ended && self.requests.is_ready()
+        self.driver.is_some() && self.requests.is_ready()
     }
 
-    /// Looks whether anything has come that nobody waits for, which can only be the end.
+    /// Looks whether anything has come that nobody waits for, which can only be the end. It may not be
+    /// seen yet: a task that has looked at much in one turn sees nothing more in it.
     fn look(&mut self) {
         self.drive(&mut Context::from_waker(Waker::noop()));
     }

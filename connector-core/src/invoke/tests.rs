@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -114,10 +115,74 @@ async fn a_connection_that_was_closed_between_calls_costs_none_of_them() {
         let serve = async {
             let mut stream = server.accept().await;
             answer(&mut stream, WELL).await;
+            stream
         };
-        let (called, ()) = tokio::join!(call(&invoker, &target), serve);
+        let (called, stream) = tokio::join!(call(&invoker, &target), serve);
         called.unwrap();
+        drop(stream);
+        the_reactor_turns().await;
     }
+}
+
+/// What a task may look at in one turn without being told to come again: tokio's budget.
+const LOOKS: usize = 128;
+
+#[tokio::test]
+async fn more_closed_connections_than_can_be_looked_at_hold_no_call_up() {
+    let mut server = Server::start().await;
+    let target = Arc::new(server.target());
+    let way = way(&server.url, &Matcher::builder().build());
+    let invoker = Arc::new(Invoker::new(way, 2 * LOOKS, None));
+    let many = (0..LOOKS + 2).map(|_| {
+        let (invoker, target) = (Arc::clone(&invoker), Arc::clone(&target));
+        tokio::spawn(async move { call(&invoker, &target).await })
+    });
+    let many: Vec<_> = many.collect();
+    let mut streams = Vec::new();
+    for _ in &many {
+        streams.push(server.accept().await);
+    }
+    for stream in &mut streams {
+        answer(stream, WELL).await;
+    }
+    for called in many {
+        called.await.unwrap().unwrap();
+    }
+    drop(streams);
+    the_reactor_turns().await;
+    let last = tokio::spawn(async move { call(&invoker, &target).await });
+    let served = async {
+        answer(&mut server.accept().await, WELL).await;
+        last.await.unwrap().unwrap()
+    };
+    let served = tokio::time::timeout(Duration::from_secs(10), served).await;
+    served.expect("it is not left waiting");
+}
+
+/// What has been sent or closed on this machine is seen after that.
+async fn the_reactor_turns() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test]
+async fn a_time_limit_that_ends_while_connecting_was_no_call() {
+    // A queue for one, in which nobody looks: once it is full the system answers no more.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) =
+        tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+    {
+        waiting.push(stream.unwrap());
+    }
+    let url = format!("http://{address}");
+    let way = way(&url, &Matcher::builder().build());
+    let invoker = Invoker::new(way, 4, Some(Duration::from_millis(200)));
+    let target = Target::new(&format!("{url}/function/f").parse().unwrap());
+    let called = call(&invoker, &target).await;
+    assert!(matches!(called, Err(NoAnswer::Unwritten(_))), "{called:?}");
 }
 
 #[tokio::test]
