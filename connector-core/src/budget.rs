@@ -1,4 +1,4 @@
-//! The bound on payload bytes held by the whole process, shared fairly among lanes.
+//! The bound on bytes of events held by the whole process, shared fairly among lanes.
 //!
 //! Three rules, in this order. A lane that holds nothing may always hold one message, however
 //! large, so no lane can starve. The sum never grows past the limit otherwise. And while another

@@ -80,6 +80,13 @@ impl Event {
             oversize: None,
         }
     }
+
+    /// What it takes of `buffer_bytes`: what the message brought, be it payload, key or attributes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let attributes = self.attributes.iter().map(Attribute::bytes);
+        self.payload.len() + self.key.as_ref().map_or(0, Bytes::len) + attributes.sum::<usize>()
+    }
 }
 
 /// Some of the functions, as they are now: asked at each match, so that it follows the annotations.
@@ -112,6 +119,12 @@ pub struct Attribute {
     pub name: Bytes,
     /// Its value; `None` where the broker tells an absent value from an empty one.
     pub value: Option<Bytes>,
+}
+
+impl Attribute {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.value.as_ref().map_or(0, Bytes::len)
+    }
 }
 
 /// The name of one event, such as `kafka:orders/3@1207`. Sent to functions as `X-Event-Id`, so

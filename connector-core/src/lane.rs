@@ -367,7 +367,7 @@ impl Slot {
     }
 
     fn hand_in(mut self, event: Event, revoked: Option<CancellationToken>) -> Settlement {
-        self.held.fill(event.payload.len());
+        self.held.fill(event.bytes());
         let (tell, settlement) = Settlement::owed();
         let now = Instant::now();
         let arrived = self.intake.0.metrics.received(now);

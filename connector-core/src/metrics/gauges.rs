@@ -11,7 +11,7 @@ use super::book::Book;
 pub struct Gauges {
     /// 1 while `/readyz` says so.
     pub ready: Gauge,
-    /// Payload bytes held.
+    /// Bytes of events held.
     pub buffer_bytes: Gauge,
     /// The bound on payload bytes held.
     pub buffer_limit_bytes: Gauge,
@@ -38,10 +38,13 @@ impl Gauges {
         };
         Self {
             ready: gauge("tributary_ready", "1 while `/readyz` says so"),
-            buffer_bytes: gauge("tributary_buffer_bytes", "Payload bytes held"),
+            buffer_bytes: gauge(
+                "tributary_buffer_bytes",
+                "Bytes held of payloads, keys and attributes",
+            ),
             buffer_limit_bytes: gauge(
                 "tributary_buffer_limit_bytes",
-                "How many payload bytes may be held (`buffer_bytes`)",
+                "How many bytes of events may be held (`buffer_bytes`)",
             ),
             holds: gauge("tributary_holds", "Topics held for a function"),
             held_events: gauge(

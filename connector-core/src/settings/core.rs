@@ -74,7 +74,7 @@ pub struct CoreConfig {
     pub function_concurrency: usize,
     /// How many events of a lane are received and unfinished, at least 1.
     pub lane_window: usize,
-    /// How many bytes of payloads are held, at least 1.
+    /// How many bytes of events are held, at least 1.
     pub buffer_bytes: usize,
     /// Where dead letters go, where an annotation does not say.
     pub dead_letter: Address,

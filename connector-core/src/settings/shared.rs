@@ -183,7 +183,7 @@ pub(super) const SHARED: &[Setting] = &[
         "buffer_bytes",
         Form::Bytes,
         Some("32Mi"),
-        "How many bytes of payloads are held in memory, beside one message for each partition, queue or subscription.",
+        "How many bytes of payloads, keys and attributes are held in memory, beside one message for each partition, queue or subscription.",
     ),
     ours(
         "grace_period",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bench::{Bench, event, submit};
 use super::gateway::{Act, slow, status};
+use crate::event::{Attribute, Event};
 use crate::lane::Verdict;
 
 const RELEASED: Verdict = Verdict::Release { after: None };
@@ -321,5 +322,18 @@ async fn what_was_reserved_for_a_payload_is_corrected_to_its_length() {
     assert_eq!(slots.len(), 2, "a third would pass the budget");
     let settlement = slots.pop().expect("two").submit(event("1", None));
     assert!(lane.try_slot(400).is_some(), "one byte is held of the four hundred");
+    assert_eq!(settlement.await.verdict, Verdict::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_and_attributes_take_room_as_a_payload_does() {
+    let bench = Bench::new(&[("buffer_bytes", "1000")], |_| slow(Duration::from_secs(1))).await;
+    let lane = bench.lane(|_| {});
+    let attribute = Attribute { name: "tag".into(), value: Some(vec![b'x'; 500].into()) };
+    let key = Some(vec![b'k'; 300].into());
+    let large = Event { attributes: vec![attribute], key, ..event("1", None) };
+    let settlement = lane.try_slot(1).expect("the first").submit(large);
+    assert!(lane.try_slot(200).is_none(), "804 bytes are held");
+    assert!(lane.try_slot(196).is_some());
     assert_eq!(settlement.await.verdict, Verdict::Done);
 }
