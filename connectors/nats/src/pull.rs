@@ -60,7 +60,7 @@ struct LastWord {
     pulled: Pulled,
     /// How many messages it has sent in all.
     sent: usize,
-    /// From when on those that are missing are late; `None`: they have been told to be.
+    /// From when on those that are missing are late; `None`: that has been told.
     late_at: Option<Instant>,
 }
 

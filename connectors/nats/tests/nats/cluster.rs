@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use dev_gateway::{Calls, Config, DevGateway, Fault, Function};
 use futures_util::{StreamExt as _, stream};
 use ledger_checker::notes::Notes;
@@ -55,7 +56,7 @@ async fn nothing_is_lost_when_leaders_change() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes a quarter of an hour: make prove-leaders SOURCE=jetstream"]
+#[ignore = "takes ten minutes: make prove-leaders SOURCE=jetstream"]
 async fn nothing_is_lost_when_leaders_change_again_and_again() {
     leaders_change(told("CHANGES").unwrap_or(CHANGES)).await;
 }
@@ -129,7 +130,7 @@ async fn leaders_change(changes: usize) {
 struct Run {
     gateway: DevGateway,
     connector: Connector,
-    /// The connector's name in them.
+    /// The connector's name in the notes.
     process: String,
     notes: RefCell<Notes>,
     /// Whether nothing more is to be published.
@@ -166,7 +167,7 @@ impl Run {
 
     /// Publishes all along, as far ahead of the calls as is wanted. Gives how many messages it were,
     /// each of which is known to be stored.
-    async fn publish(&self, context: &async_nats::jetstream::Context) -> usize {
+    async fn publish(&self, context: &Context) -> usize {
         let mut published = 0;
         while !self.enough.get() {
             let called = self.gateway.ledger().with(Calls::ended) as usize / FUNCTIONS.len();
