@@ -39,6 +39,10 @@ release: need ## Build the connectors as they are shipped, one by one, into targ
 	  env -u OPENSSL_NO_VENDOR cargo build --locked --release -p $$connector-connector; \
 	done
 
+.PHONY: released-nats
+released-nats: need
+	env -u OPENSSL_NO_VENDOR cargo build --locked --release -p nats-connector
+
 .PHONY: images
 images: need ## Build the container images of all connectors, for this machine's architecture
 	deploy/images.sh build $(IMAGES)
@@ -87,8 +91,15 @@ prove: need ## Prove at full size that nothing is lost: kills, outages, a second
 	@$(DEV) TEST_RELEASED_BINARIES=1 RUST_TEST_THREADS=1 tests/run.sh --package integration --test prove -- --ignored --nocapture --skip leaders_change
 
 .PHONY: prove-leaders
-prove-leaders: need ## Prove it on a Kafka cluster of three whose leaders are killed CHANGES=50 times (about a quarter of an hour)
+prove-leaders: need prove-leaders-$(or $(SOURCE),kafka) ## Prove it on a cluster of three whose leaders change CHANGES=50 times: SOURCE=kafka|jetstream (half an hour; JetStream, which also takes SEED=1, ten minutes)
+
+.PHONY: prove-leaders-kafka
+prove-leaders-kafka:
 	@$(DEV) TEST_RELEASED_BINARIES=1 CHANGES="$(CHANGES)" tests/run.sh --package integration --test prove leaders_change -- --ignored --nocapture
+
+.PHONY: prove-leaders-jetstream
+prove-leaders-jetstream: released-nats
+	@$(DEV) TEST_RELEASED_BINARIES=1 CHANGES="$(CHANGES)" SEED="$(SEED)" cargo test --locked -p nats-connector --test nats leaders_change -- --ignored --nocapture
 
 .PHONY: prove-model
 prove-model: need ## Run what delivers through every order of events, one step deeper, and 20,000 random ones in each world (about fifteen minutes)
@@ -108,8 +119,7 @@ prove-sqs: need ## The same for SQS, standard and FIFO (about ten minutes)
 	@$(DEV) tests/run.sh --package sqs-connector --test it -- --ignored --nocapture --test-threads 1
 
 .PHONY: prove-nats
-prove-nats: need ## The same for NATS: JetStream under every fault, replicas of both kinds, losses of core NATS (about five minutes)
-	env -u OPENSSL_NO_VENDOR cargo build --locked --release -p nats-connector
+prove-nats: need released-nats ## The same for NATS: JetStream under every fault, replicas of both kinds, losses of core NATS (about five minutes)
 	@$(DEV) TEST_RELEASED_BINARIES=1 cargo test --locked -p nats-connector --test nats -- --ignored --nocapture --test-threads 1 full_size
 
 .PHONY: prove-edge

@@ -21,6 +21,10 @@ const EXPIRES: Duration = Duration::from_secs(10);
 /// A silence longer than this many heartbeats means that nobody serves the request any more.
 const SILENT_BEATS: u32 = 3;
 
+/// For how long nothing else is asked for when a request is over and not all has come that the
+/// server has sent. A leader that goes takes with it what its followers had not noted.
+const LATE: Duration = Duration::from_secs(1);
+
 /// How long the end of a request is waited for that was taken back.
 const CLOSED: Duration = Duration::from_secs(2);
 
@@ -45,11 +49,19 @@ pub(crate) struct Pull {
     slots: Vec<Slot>,
     /// How many messages were asked for.
     asked: usize,
-    /// The server has said its last word, and how many messages it has sent in all.
-    last_word: Option<(Pulled, usize)>,
+    last_word: Option<LastWord>,
     beat: Duration,
     /// Without a word from the server until then, the request is dead.
     silent_at: Instant,
+}
+
+/// How the server has ended a request.
+struct LastWord {
+    pulled: Pulled,
+    /// How many messages it has sent in all.
+    sent: usize,
+    /// From when on those that are missing are late; `None`: that has been told.
+    late_at: Option<Instant>,
 }
 
 /// What a request brought.
@@ -58,6 +70,8 @@ pub(crate) enum Pulled {
     Message(Box<Message>, Slot),
     /// The request is over, as it should be: ask again.
     Over,
+    /// The request is over, and some of its messages are late: ask again, and wait for them beside.
+    Late,
     /// The next message is larger than the bytes that were asked for.
     TooLarge,
     /// Nobody serves the request: ask again, but not at once.
@@ -98,7 +112,8 @@ impl Pull {
         Ok(Self { subscriber, refusals, subject, slots, asked, last_word, beat, silent_at })
     }
 
-    /// The next thing that the request brings. After anything but a message it is over.
+    /// The next thing that the request brings. After anything but a message it is over, but for what
+    /// is [late](Pulled::Late).
     ///
     /// Cancel-safe.
     pub(crate) async fn next(&mut self) -> Pulled {
@@ -106,13 +121,19 @@ impl Pull {
             if let Some(over) = self.over() {
                 return over;
             }
-            let next = tokio::time::timeout_at(self.silent_at, self.subscriber.next());
+            let late_at = self.last_word.as_ref().and_then(|last_word| last_word.late_at);
+            let until = late_at.unwrap_or(self.silent_at);
+            let next = tokio::time::timeout_at(until, self.subscriber.next());
             let message = match self.refusals.unless(|subject| subject == self.subject, next).await
             {
                 Ok(Ok(message)) => message,
+                Ok(Err(_)) if late_at.is_some() => {
+                    self.keep_owed();
+                    return Pulled::Late;
+                }
                 Ok(Err(_)) => {
                     // What was sent and has not come by now is lost; its lease will lapse.
-                    let last_word = self.last_word.take().map(|(last_word, _)| last_word);
+                    let last_word = self.last_word.take().map(|last_word| last_word.pulled);
                     return last_word
                         .unwrap_or_else(|| Pulled::Unserved("the server is silent".to_owned()));
                 }
@@ -133,20 +154,32 @@ impl Pull {
         if self.slots.is_empty() {
             return Some(Pulled::Over);
         }
-        let (last_word, _) = {
-            let brought = self.brought();
-            self.last_word.take_if(|(_, sent)| *sent <= brought)?
-        };
-        Some(match last_word {
+        let brought = self.brought();
+        let last_word = self.last_word.take_if(|last_word| last_word.sent <= brought)?;
+        Some(match last_word.pulled {
             // Together with those that came, not by itself.
-            Pulled::TooLarge if self.brought() > 0 => Pulled::Over,
-            last_word => last_word,
+            Pulled::TooLarge if brought > 0 => Pulled::Over,
+            pulled => pulled,
         })
     }
 
     /// Whether it has brought everything that was asked for: nothing more can come.
     pub(crate) fn is_full(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Whether nothing but what is late is waited for.
+    pub(crate) fn is_late(&self) -> bool {
+        self.last_word.as_ref().is_some_and(|last_word| last_word.late_at.is_none())
+    }
+
+    /// Keeps slots for what is late, and no others: they are what is asked for next.
+    fn keep_owed(&mut self) {
+        let Some(last_word) = &mut self.last_word else { return };
+        last_word.late_at = None;
+        let spare = self.asked - last_word.sent;
+        self.slots.truncate(self.slots.len().saturating_sub(spare));
+        self.asked -= spare;
     }
 
     fn brought(&self) -> usize {
@@ -175,16 +208,20 @@ impl Pull {
         let is_delivery = message.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK."));
         let status = message.status.filter(|status| *status != StatusCode::OK && !is_delivery);
         let Some(status) = status else {
+            if let Some(late_at) = self.last_word.as_mut().and_then(|it| it.late_at.as_mut()) {
+                *late_at = Instant::now() + LATE;
+            }
             return Some((Box::new(message), self.slots.pop()?));
         };
         let what = message.description.as_deref().unwrap_or_default();
-        let last_word = judge_status(status.as_u16(), what)?;
+        let pulled = judge_status(status.as_u16(), what)?;
         tracing::debug!(status = status.as_u16(), what, "the request is over");
         let left = message.headers.as_ref().and_then(|headers| headers.get(LEFT));
         let left = left.and_then(|left| left.as_str().parse().ok());
         // A word without the number says nothing of messages under way.
         let sent = left.map_or(0, |left: usize| self.asked.saturating_sub(left));
-        self.last_word = Some((last_word, sent));
+        let late_at = Some(Instant::now() + LATE);
+        self.last_word = Some(LastWord { pulled, sent, late_at });
         None
     }
 }

@@ -20,7 +20,7 @@ use super::{Ended, Served, Shared, becomes};
 use crate::binding::condition;
 use crate::letters::Letters;
 use crate::message::{Position, fetched, kept};
-use crate::pull::Pulled;
+use crate::pull::{Pull, Pulled};
 use crate::settle::{IN_PROGRESS, Settler};
 use crate::skipped::Found;
 
@@ -48,6 +48,8 @@ pub(super) struct Running {
     letters: Letters,
     pending: Pending<Place, AnyOrder>,
     settling: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// A request that is over but for messages that are late: they may come, and may be lost.
+    late: Option<Box<Pull>>,
     /// Messages that are fetched because an advisory told of them.
     finding: FuturesUnordered<BoxFuture<'static, (Place, Slot, Found)>>,
     /// How large messages are of late.
@@ -69,6 +71,7 @@ impl Running {
             letters,
             pending: Pending::new(),
             settling: FuturesUnordered::new(),
+            late: None,
             finding: FuturesUnordered::new(),
             typical: TYPICAL,
             alone: false,
@@ -99,6 +102,7 @@ impl Running {
                 Some(()) = self.settling.next() => {}
                 Some((place, slot, found)) = self.finding.next() => self.found(place, slot, found),
                 _ = extend.tick(), if !self.pending.is_empty() => self.extend().await,
+                Some(pulled) = next_of(&mut self.late) => self.came_late(pulled),
                 () = shared.lane.ended() => break,
                 () = shared.served.stop.cancelled() => {
                     // What waits is given back, and what runs ends.
@@ -167,7 +171,7 @@ impl Running {
             }
             Step::Pulled(Pulled::Gone(why)) => return Err(why),
             Step::Pulled(Pulled::TooLarge) => self.alone = true,
-            Step::Pulled(Pulled::Over) => {}
+            Step::Pulled(Pulled::Over | Pulled::Late) => {}
             Step::Pulled(Pulled::Message(message, slot)) => {
                 self.heard(&condition);
                 self.take(*message, slot);
@@ -206,20 +210,33 @@ impl Running {
         Asking::Searching(unreadable::search(Arc::clone(&self.shared), known.collect()).boxed())
     }
 
-    /// Closes a request that is over. What came too late for it counts all the same.
+    /// Closes a request that is over, or the one before it that still waits if this one is to wait
+    /// too. What came too late for it counts all the same.
     async fn retire(&mut self, asking: Asking) {
         let Asking::Open(pull, _) = asking else { return };
-        if pull.is_full() {
-            return;
-        }
-        for (message, slot) in pull.close().await {
+        let over = if pull.is_late() { self.late.replace(pull) } else { Some(pull) };
+        let Some(over) = over.filter(|over| !over.is_full()) else { return };
+        for (message, slot) in over.close().await {
             self.take(*message, slot);
         }
     }
 
-    /// Closes the open request. What the server had sent by then is given back.
+    /// What a request brings beside the one that is open.
+    fn came_late(&mut self, pulled: Pulled) {
+        match pulled {
+            Pulled::Message(message, slot) => self.take(*message, slot),
+            // Whatever else it is, the open request is told it too.
+            _ => self.late = None,
+        }
+    }
+
+    /// Closes all requests. What the server had sent by then is given back.
     async fn close(&mut self, asking: Asking) -> Asking {
-        if let Asking::Open(pull, _) = asking {
+        let open = match asking {
+            Asking::Open(pull, _) => Some(pull),
+            _ => None,
+        };
+        for pull in open.into_iter().chain(self.late.take()) {
             for (message, _) in pull.close().await {
                 if let Some(place) = message.reply {
                     self.settling.push(self.settler().give_back(place, None).boxed());
@@ -384,6 +401,14 @@ impl Running {
                 _ = extend.tick(), if !self.pending.is_empty() => self.extend().await,
             }
         }
+    }
+}
+
+/// The next thing that a request brings, if there is one. Cancel-safe.
+async fn next_of(pull: &mut Option<Box<Pull>>) -> Option<Pulled> {
+    match pull {
+        Some(pull) => Some(pull.next().await),
+        None => None,
     }
 }
 

@@ -70,6 +70,32 @@ async fn it_asks_once_when_it_starts() {
     assert_eq!(times, 1);
 }
 
+/// A leader that goes takes with it what it has counted as sent and its followers had not noted.
+#[tokio::test]
+async fn what_was_counted_as_sent_and_is_late_holds_up_nothing_else() {
+    let mut server = Server::start().await;
+    let stream = server.stream("S", &["s"]).await;
+    stream.create_consumer(pull_consumer("theirs")).await.unwrap();
+    let client = server.client().await;
+    let mut asked = client.subscribe("$JS.API.CONSUMER.MSG.NEXT.S.*").await.unwrap();
+    let gateway = gateway([Function::named("f").topic("s").echo()]).await;
+    let env = [&BOUND[..], &[("lane_window", "2")]].concat();
+    let connector = Connector::ready(&server, &gateway, &env).await;
+    let inbox = asked.next().await.unwrap().reply.unwrap();
+    let over = b"NATS/1.0 409 Batch Completed\r\nNats-Pending-Messages: 1\r\n\r\n";
+    server.publish_raw(inbox.as_bytes(), over, b"").await;
+    let next: serde_json::Value =
+        serde_json::from_slice(&asked.next().await.unwrap().payload).unwrap();
+    assert_eq!(next["batch"], 1, "there is room for the one that may still come");
+    // The server itself has not ended the first request, and serves it first.
+    let mut late = client.subscribe(inbox).await.unwrap();
+    server.publish("s", "late").await;
+    assert_eq!(late.next().await.unwrap().payload, "late");
+    gateway.ledger().wait_for("the call", |calls| calls.well().count() == 1).await;
+    until_empty(&stream, "theirs").await;
+    connector.balanced().await;
+}
+
 #[tokio::test]
 async fn a_consumer_that_its_owner_changes_is_served_as_it_is_then() {
     let mut server = Server::start().await;

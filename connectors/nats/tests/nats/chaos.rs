@@ -8,14 +8,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Stream;
 use dev_gateway::{Calls, Config, DevGateway, Fault, Function};
 use ledger_checker::notes::Notes;
-use ledger_checker::plan::{self, Broker, FaultKind, Ordering, Settling};
+use ledger_checker::plan::{self, FaultKind};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{Connector, Server, directory, pull_consumer, until, until_empty, until_is};
+use crate::support::{
+    Connector, Server, begin, judge, pull_consumer, store, until, until_empty, until_running,
+};
 
 const SUBJECTS: usize = 32;
 const CONCURRENCY: usize = 32;
@@ -68,7 +69,9 @@ async fn prove(size: Size) {
     let config = pull::Config { ack_wait: Duration::from_secs(3), ..pull_consumer("d") };
     stream.create_consumer(config).await.unwrap();
     let messages = size.messages;
-    let notes = notes(messages);
+    // All messages are known beforehand, and each is stored once: the server knows them by their ids.
+    let mut notes = begin("JetStream", SEED, &["f"], WINDOW);
+    notes.produced((0..messages).map(|n| (subject(n), n.to_string()))).unwrap();
     let config = Config { ledger: Some(notes.ledger()), ..Config::default() };
     let gateway = DevGateway::start(config).await.unwrap();
     gateway.deploy(Function::named("f").topic("s.>").echo());
@@ -76,34 +79,13 @@ async fn prove(size: Size) {
     let delay = (Duration::from_millis(5), Duration::from_millis(40));
     gateway.fault("f", Fault::mix(bad).delay_between(delay.0, delay.1).seed(SEED));
 
-    let published = tokio::spawn(publish(server.address(), messages));
+    let published = publish(server.address(), messages);
     let process = String::new();
     let mut run = Run { size, server, stream, gateway, notes, process, forgotten: 0 };
-    let connector = run.break_everything().await;
-    published.await.unwrap();
-    run.finish(&connector).await;
-    connector.balanced().await;
-    assert_eq!(connector.stop().await.code(), Some(0));
-    let judgement = ledger_checker::judged(run.notes.folder()).unwrap();
-    eprintln!("\n{judgement}  all of it took {} s", began.elapsed().as_secs());
-    assert!(judgement.kept(), "see {}", run.notes.folder().display());
-}
-
-/// Begins the plan. All messages are known beforehand, and each is stored once: the server knows them by their ids.
-fn notes(messages: usize) -> Notes {
-    let run = plan::Run {
-        name: "JetStream".to_owned(),
-        seed: SEED,
-        broker: Broker::JetStream,
-        functions: vec!["f.openfaas-fn".to_owned()],
-        ordering: Ordering::None,
-        // What the server forgets is counted.
-        settling: Settling::Single { lease_ms: 0, travel_ms: plan::TRAVEL_MS },
-        lane_window: WINDOW as u64,
-    };
-    let mut notes = Notes::begin(&directory(), run).unwrap();
-    notes.produced((0..messages).map(|n| (subject(n), n.to_string()))).unwrap();
-    notes
+    let (connector, ()) = tokio::join!(run.break_everything(), published);
+    run.finish().await;
+    judge(&run.notes, connector).await;
+    eprintln!("  all of it took {} s", began.elapsed().as_secs());
 }
 
 fn subject(n: usize) -> String {
@@ -115,16 +97,7 @@ async fn publish(address: String, messages: usize) {
     let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
     let context = async_nats::jetstream::new(options.connect(address).await.unwrap());
     for n in 0..messages {
-        loop {
-            // The id makes a publish that is repeated count once.
-            let message =
-                PublishMessage::build().payload(n.to_string().into()).message_id(n.to_string());
-            if let Ok(sent) = context.send_publish(subject(n), message).await
-                && sent.await.is_ok()
-            {
-                break;
-            }
-        }
+        store(&context, &subject(n), &n.to_string()).await;
     }
 }
 
@@ -217,9 +190,7 @@ impl Run {
 
     /// Waits until enough calls run; gives the moment.
     async fn until_running(&self) -> u64 {
-        let enough =
-            |calls: &Calls| (calls.running() >= RUNNING).then(|| self.notes.moment().unwrap());
-        until("calls that run", async || self.gateway.ledger().with(enough)).await
+        until_running(&self.gateway, RUNNING, || self.notes.moment().unwrap()).await
     }
 
     fn note(&mut self, how: &str, kind: FaultKind, before: u64, forgotten: usize) {
@@ -235,7 +206,7 @@ impl Run {
     }
 
     /// Waits until everything has been called and acknowledged.
-    async fn finish(&mut self, connector: &Connector) {
+    async fn finish(&mut self) {
         let mut last = (0, Instant::now());
         loop {
             let seen = self.gateway.ledger().with(messages_well);
@@ -250,8 +221,6 @@ impl Run {
         }
         until_empty(&self.stream, "d").await;
         self.notes.end(0).unwrap();
-        until_is("in flight", 0, async || connector.metric("tributary_events_in_flight").await)
-            .await;
     }
 }
 

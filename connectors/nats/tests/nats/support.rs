@@ -1,6 +1,8 @@
 //! A server, a gateway and connectors for one test, and ways to wait for states.
 
+mod cluster;
 mod connector;
+mod judged;
 mod server;
 
 use std::fmt::Debug;
@@ -11,20 +13,31 @@ use std::time::Duration;
 use dev_gateway::{Config, DevGateway, Function};
 use tokio::time::{Instant, sleep};
 
+pub(crate) use cluster::{CONSUMER, Cluster, Led, STREAM};
 pub(crate) use connector::Connector;
+pub(crate) use judged::{begin, judge, store, until_running};
 pub(crate) use server::{Server, consumers, pull_consumer, until_empty, work_queue};
 
 /// How long a test waits for a state before it gives up. Long: it only bounds a failure.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Looks again and again until `look` gives something.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look).await
+}
+
+/// [`until`] with a patience of its own.
+pub(crate) async fn until_within<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        assert!(Instant::now() < deadline, "waited {patience:?} for {what}");
         sleep(Duration::from_millis(20)).await;
     }
 }
