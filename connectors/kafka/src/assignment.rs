@@ -25,6 +25,7 @@ use crate::commit::{Commits, Last, Standing};
 use crate::config::KafkaConfig;
 use crate::lane::{Reader, Stuck};
 use crate::meters::Meters;
+use crate::missing::Missing;
 use crate::positions::Positions;
 use crate::tracker::Tracker;
 
@@ -41,6 +42,8 @@ pub(crate) struct Assignment<B> {
     meters: Arc<Meters>,
     stuck: mpsc::UnboundedSender<Stuck>,
     lanes: HashMap<Partition, Running>,
+    /// Those that have no lane yet.
+    missing: Missing<B>,
     /// The number of the next lane. Tells assignments of one partition apart.
     next: u64,
     /// Whether the group has given us anything that it has not taken back.
@@ -65,6 +68,13 @@ impl<B: Broker> Assignment<B> {
         meters: Arc<Meters>,
         stuck: mpsc::UnboundedSender<Stuck>,
     ) -> Self {
+        let missing = Missing::new(
+            Arc::clone(&broker),
+            config.initial_offset,
+            intake.conditions().clone(),
+            !intake.config().topics.is_empty(),
+            stuck.clone(),
+        );
         Self {
             broker,
             config,
@@ -73,6 +83,7 @@ impl<B: Broker> Assignment<B> {
             meters,
             stuck,
             lanes: HashMap::new(),
+            missing,
             next: 0,
             holds: false,
             member: String::new(),
@@ -122,6 +133,7 @@ impl<B: Broker> Assignment<B> {
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), SourceError> {
         self.member = self.broker.member();
         let mut starts = HashMap::new();
+        let mut missing = Vec::new();
         // While draining nothing new is begun; the answer alone is owed. A broker that hangs would
         // keep its question open for longer than there is time to drain.
         if !partitions.is_empty() {
@@ -130,8 +142,8 @@ impl<B: Broker> Assignment<B> {
                 () = self.intake.draining() => None,
                 found = self.begin_at(&partitions) => Some(found?),
             };
-            let denied;
-            (starts, denied) = found.unwrap_or_default();
+            let (positions, denied) = found.unwrap_or_default();
+            (starts, missing) = (positions.starts, positions.missing);
             for partition in &partitions {
                 if let Some(start) = starts.get(partition) {
                     self.start(partition, start.clone(), !denied.contains(partition))?;
@@ -139,6 +151,7 @@ impl<B: Broker> Assignment<B> {
             }
         }
         self.broker.assign(&starts).map_err(broken)?;
+        self.missing.add(missing);
         self.holds = true;
         self.meters.connected(&self.config.group);
         Ok(())
@@ -150,18 +163,17 @@ impl<B: Broker> Assignment<B> {
     async fn begin_at(
         &self,
         partitions: &[Partition],
-    ) -> Result<(HashMap<Partition, Standing>, Vec<Partition>), SourceError> {
+    ) -> Result<(Positions, Vec<Partition>), SourceError> {
         let patience = Instant::now() + FIRST_COMMIT;
         let mut denied = Vec::new();
         loop {
-            let Positions { starts, fresh } =
-                self.broker.positions(partitions, self.config.initial_offset, &self.meters).await?;
+            let mut found = self.broker.positions(partitions, self.config.initial_offset).await?;
             // One member decides for all partitions of a new topic, or two would each choose
             // another "newest", and the later one overwrite the earlier.
             let late = Instant::now() >= patience;
             let owned: HashSet<_> =
                 partitions.iter().filter(|p| p.number == 0).map(|p| Arc::clone(&p.topic)).collect();
-            let (ours, others): (Vec<_>, Vec<_>) = fresh
+            let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut found.fresh)
                 .into_iter()
                 .partition(|(partition, _)| late || owned.contains(&partition.topic));
             if !ours.is_empty() {
@@ -176,7 +188,10 @@ impl<B: Broker> Assignment<B> {
                 }
             }
             if others.is_empty() {
-                return Ok((starts, denied));
+                for partition in std::mem::take(&mut found.out_of_range) {
+                    partition.tell(&self.meters);
+                }
+                return Ok((found, denied));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -309,8 +324,11 @@ impl<B: Broker> Assignment<B> {
     }
 
     fn unassign(&mut self, partitions: &[Partition]) -> Result<(), SourceError> {
-        let answered = self.broker.unassign(partitions);
-        self.holds = self.broker.is_cooperative() && !self.lanes.is_empty();
+        // The client refuses to give up what it was never told to take.
+        let begun = self.missing.remove(partitions);
+        let answered = self.broker.unassign(&begun);
+        self.holds =
+            self.broker.is_cooperative() && !(self.lanes.is_empty() && self.missing.is_empty());
         answered.map_err(broken)
     }
 }
