@@ -228,6 +228,8 @@ impl<B: Broker> Keeper<B> {
             Some(Paused::Held)
         } else if self.in_hand.is_some() {
             Some(Paused::Full)
+        } else if self.tracker.awaits_commit() {
+            Some(Paused::Uncommitted)
         } else if !self.tracker.has_room() {
             Some(Paused::Beyond)
         } else {
