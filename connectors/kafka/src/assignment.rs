@@ -207,7 +207,10 @@ impl<B: Broker> Assignment<B> {
             self.commits.report(partition.clone(), u64::MAX, standing);
             partitions.push(partition);
         }
-        self.commits.finish(partitions).await
+        let last = self.commits.finish(partitions.clone()).await;
+        // Most are other members', and ours are noted again when their lanes begin.
+        self.gone(&partitions);
+        last
     }
 
     /// Starts a lane. One whose start is not committed commits it as soon as it may.
@@ -276,8 +279,9 @@ impl<B: Broker> Assignment<B> {
             }
             ended.push(partition);
         }
+        // Its answer is noted in the metrics, so they are let go of behind it.
+        self.commits.finish(ended.clone()).await;
         self.gone(&ended);
-        self.commits.finish(ended).await;
     }
 
     /// Ends the lanes of topics that are not to be consumed any more.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use connector_core::conditions::Conditions;
 use connector_core::metrics::Metrics;
 use connector_core::testing::{Outside, Process, Settings};
-use model::{World, settle};
+use model::{Answers, World, settle};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, sleep};
 
@@ -54,6 +54,7 @@ async fn a_late_answer_confirms_no_commit_of_the_same_offset() {
 
 /// A process with one function for the topic, and a broker that has no member yet.
 struct Stage {
+    world: World,
     cluster: Arc<Cluster>,
     settings: Settings<Kafka>,
     process: Process,
@@ -63,10 +64,10 @@ impl Stage {
     fn new(partitions: i32) -> Self {
         let world = World::new(1, 1, 1, 1);
         let cluster = Cluster::new(world.clone(), partitions, Ordering::None);
-        let outside: Arc<dyn Outside> = Arc::new(world);
+        let outside: Arc<dyn Outside> = Arc::new(world.clone());
         let settings = settings(&[]);
         let process = Process::begin::<Kafka>(&settings, &[("f0", "t")], &outside);
-        Self { cluster, settings, process }
+        Self { world, cluster, settings, process }
     }
 
     fn partition(&self, number: usize) -> Partition {
@@ -123,4 +124,24 @@ async fn a_partition_that_nobody_knows_holds_up_no_other_and_is_read_once_it_is_
     let _next = stage.member(stage.cluster.partitions()).await;
     stage.commits().await;
     assert!(stage.cluster.owns(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_given_up_with_a_commit_on_its_way_is_no_longer_in_the_metrics() {
+    let stage = Stage::new(2);
+    stage.cluster.produce(0, 0, 0);
+    // The other one is another member's, and its first position is committed by this one.
+    let mut member = stage.member(vec![stage.partition(0)]).await;
+    stage.commits().await;
+    let meters = Meters::of(stage.process.intake().metrics());
+    assert_eq!(meters.topics().len(), 1);
+
+    stage.world.answer(stage.world.calls()[0], Answers::Well);
+    settle().await;
+    member.ask(Rebalance::Revoked(vec![stage.partition(0)]));
+    settle().await;
+    assert_eq!(stage.cluster.commits_waiting(), 1);
+    stage.commits().await;
+    assert!(!member.owes());
+    assert!(meters.topics().is_empty());
 }
