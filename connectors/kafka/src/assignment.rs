@@ -29,7 +29,7 @@ use crate::missing::Missing;
 use crate::positions::Positions;
 use crate::tracker::Tracker;
 
-/// How long the owner of a new topic's first partition is waited for, to commit its positions.
+/// How long the member that decides where a topic begins is waited for, to commit its positions.
 const FIRST_COMMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -168,14 +168,12 @@ impl<B: Broker> Assignment<B> {
         let mut denied = Vec::new();
         loop {
             let mut found = self.broker.positions(partitions, self.config.initial_offset).await?;
-            // One member decides for all partitions of a new topic, or two would each choose
-            // another "newest", and the later one overwrite the earlier.
             let late = Instant::now() >= patience;
-            let owned: HashSet<_> =
-                partitions.iter().filter(|p| p.number == 0).map(|p| Arc::clone(&p.topic)).collect();
-            let (ours, others): (Vec<_>, Vec<_>) = std::mem::take(&mut found.fresh)
+            let fresh = std::mem::take(&mut found.fresh);
+            let decided = decided_by(partitions, &fresh);
+            let (ours, others): (Vec<_>, Vec<_>) = fresh
                 .into_iter()
-                .partition(|(partition, _)| late || owned.contains(&partition.topic));
+                .partition(|(partition, _)| late || decided.contains(&partition.topic));
             if !ours.is_empty() {
                 match self.commit_first(ours).await {
                     Last::Taken => {}
@@ -335,6 +333,19 @@ impl<B: Broker> Assignment<B> {
             self.broker.is_cooperative() && !(self.lanes.is_empty() && self.missing.is_empty());
         answered.map_err(broken)
     }
+}
+
+/// The topics whose fresh partitions the owner of these is to commit: those of which it has the
+/// first. One member decides for all partitions of a new topic, or two would each choose another
+/// "newest", and the later one overwrite the earlier.
+fn decided_by(owned: &[Partition], fresh: &[(Partition, Standing)]) -> HashSet<Arc<str>> {
+    let mut first = HashMap::new();
+    for (Partition { topic, number }, _) in fresh {
+        let lowest = first.entry(topic).or_insert(*number);
+        *lowest = (*lowest).min(*number);
+    }
+    let is_first = |partition: &&Partition| first.get(&partition.topic) == Some(&partition.number);
+    owned.iter().filter(is_first).map(|partition| Arc::clone(&partition.topic)).collect()
 }
 
 fn broken(error: KafkaError) -> SourceError {

@@ -3,7 +3,8 @@
 //! At what the group has committed, with its metadata. What has no commit is resolved by us, once,
 //! and committed before the first call, so that a crash before the first commit does not resolve
 //! it anew (with `newest` that would skip what came in between). All partitions of the topic are
-//! resolved together, whoever owns them; one that is added later begins at its beginning.
+//! resolved together, whoever owns them; one that is added later begins at its beginning. Where
+//! everybody would choose the same, the oldest record, each member resolves its own alone.
 //!
 //! A partition may have no leader, for as long as a broker is away. Where the group has committed
 //! it begins there, unchecked; without a commit nobody can say where, and it is left out.
@@ -134,11 +135,15 @@ pub(crate) fn resolve(
     for topic in unknown {
         let all = all_partitions(consumer, &topic)?;
         let known = committed(consumer, &all)?;
-        // A commit of ours says that all partitions of that time were committed with it: this one
-        // was added since. Commits of others do not: some clients commit only what they handled.
+        // A commit of ours says that all partitions of that time were committed with it, or were to
+        // begin at the oldest record: this one was added since, or is such a one. Commits of others
+        // do not: some clients commit only what they handled.
         let added = known.values().any(|standing| is_ours(standing.metadata.as_bytes()));
-        let without: Vec<_> = all.into_iter().filter(|p| !known.contains_key(p)).collect();
+        let mut without: Vec<_> = all.into_iter().filter(|p| !known.contains_key(p)).collect();
         let from = if added { InitialOffset::Oldest } else { initial };
+        if from == InitialOffset::Oldest {
+            without.retain(|partition| partitions.contains(partition));
+        }
         let offsets = offsets_at(consumer, &without, from)?;
         // Our commits for the others would say that one without a leader was added since.
         if from != InitialOffset::Oldest && offsets.len() < without.len() {

@@ -126,6 +126,18 @@ async fn a_partition_that_nobody_knows_holds_up_no_other_and_is_read_once_it_is_
     assert!(stage.cluster.owns(1));
 }
 
+/// Only the owner of a topic's first partition without a commit decides where its partitions begin;
+/// here that is the one that was added.
+#[tokio::test(start_paused = true)]
+async fn an_added_partition_waits_for_no_other_member() {
+    let stage = Stage::new(2);
+    stage.cluster.produce(0, 0, 0);
+    stage.cluster.done_elsewhere(0);
+    let member = stage.member(vec![stage.partition(1)]).await;
+    stage.commits().await;
+    assert!(!member.owes() && stage.cluster.owns(1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_partition_given_up_with_a_commit_on_its_way_is_no_longer_in_the_metrics() {
     let stage = Stage::new(2);
