@@ -166,7 +166,7 @@ impl<B: Broker> Reader<B> {
                 keeper.tend().await;
             }
             // Kept over everything else that happens: whoever waits longest is served first.
-            let slot = self.lane.slot(record.payload_len());
+            let slot = self.lane.slot(record.size());
             tokio::pin!(slot);
             let slot = loop {
                 tokio::select! {
