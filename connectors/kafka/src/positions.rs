@@ -194,7 +194,14 @@ fn keep_in_range(
 ) -> Result<Vec<OutOfRange>, KafkaError> {
     let partitions: Vec<_> = starts.keys().cloned().collect();
     let first = offsets_at(consumer, &partitions, InitialOffset::Oldest)?;
-    let end = offsets_at(consumer, &partitions, InitialOffset::Newest)?;
+    let mut end = offsets_at(consumer, &partitions, InitialOffset::Newest)?;
+    // To who reads what is committed alone, the log ends before the first open transaction. A commit
+    // may be beyond that: the group was read otherwise before.
+    let is_beyond = |partition: &&Partition| {
+        end.get(*partition).is_some_and(|end| *end < starts[*partition].offset)
+    };
+    let beyond = list(partitions.iter().filter(is_beyond));
+    end.extend(raw::log_ends(consumer.client().native_ptr(), beyond, ANSWER)?);
     let mut out_of_range = Vec::new();
     for (partition, standing) in starts {
         let (Some(&first), Some(&end)) = (first.get(partition), end.get(partition)) else {
