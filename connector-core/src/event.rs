@@ -122,7 +122,9 @@ pub struct Attribute {
 }
 
 impl Attribute {
-    fn bytes(&self) -> usize {
+    /// How many bytes of `buffer_bytes` it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.name.len() + self.value.as_ref().map_or(0, Bytes::len)
     }
 }

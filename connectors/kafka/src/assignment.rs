@@ -25,10 +25,11 @@ use crate::commit::{Commits, Last, Standing};
 use crate::config::KafkaConfig;
 use crate::lane::{Reader, Stuck};
 use crate::meters::Meters;
+use crate::missing::Missing;
 use crate::positions::Positions;
 use crate::tracker::Tracker;
 
-/// How long the owner of a new topic's first partition is waited for, to commit its positions.
+/// How long the member that decides where a topic begins is waited for, to commit its positions.
 const FIRST_COMMIT: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -41,6 +42,8 @@ pub(crate) struct Assignment<B> {
     meters: Arc<Meters>,
     stuck: mpsc::UnboundedSender<Stuck>,
     lanes: HashMap<Partition, Running>,
+    /// Those that have no lane yet.
+    missing: Missing<B>,
     /// The number of the next lane. Tells assignments of one partition apart.
     next: u64,
     /// Whether the group has given us anything that it has not taken back.
@@ -65,6 +68,13 @@ impl<B: Broker> Assignment<B> {
         meters: Arc<Meters>,
         stuck: mpsc::UnboundedSender<Stuck>,
     ) -> Self {
+        let missing = Missing::new(
+            Arc::clone(&broker),
+            config.initial_offset,
+            intake.conditions().clone(),
+            !intake.config().topics.is_empty(),
+            stuck.clone(),
+        );
         Self {
             broker,
             config,
@@ -73,6 +83,7 @@ impl<B: Broker> Assignment<B> {
             meters,
             stuck,
             lanes: HashMap::new(),
+            missing,
             next: 0,
             holds: false,
             member: String::new(),
@@ -122,6 +133,7 @@ impl<B: Broker> Assignment<B> {
     async fn assign(&mut self, partitions: Vec<Partition>) -> Result<(), SourceError> {
         self.member = self.broker.member();
         let mut starts = HashMap::new();
+        let mut missing = Vec::new();
         // While draining nothing new is begun; the answer alone is owed. A broker that hangs would
         // keep its question open for longer than there is time to drain.
         if !partitions.is_empty() {
@@ -130,8 +142,8 @@ impl<B: Broker> Assignment<B> {
                 () = self.intake.draining() => None,
                 found = self.begin_at(&partitions) => Some(found?),
             };
-            let denied;
-            (starts, denied) = found.unwrap_or_default();
+            let (positions, denied) = found.unwrap_or_default();
+            (starts, missing) = (positions.starts, positions.missing);
             for partition in &partitions {
                 if let Some(start) = starts.get(partition) {
                     self.start(partition, start.clone(), !denied.contains(partition))?;
@@ -139,6 +151,7 @@ impl<B: Broker> Assignment<B> {
             }
         }
         self.broker.assign(&starts).map_err(broken)?;
+        self.missing.add(missing);
         self.holds = true;
         self.meters.connected(&self.config.group);
         Ok(())
@@ -150,20 +163,17 @@ impl<B: Broker> Assignment<B> {
     async fn begin_at(
         &self,
         partitions: &[Partition],
-    ) -> Result<(HashMap<Partition, Standing>, Vec<Partition>), SourceError> {
+    ) -> Result<(Positions, Vec<Partition>), SourceError> {
         let patience = Instant::now() + FIRST_COMMIT;
         let mut denied = Vec::new();
         loop {
-            let Positions { starts, fresh } =
-                self.broker.positions(partitions, self.config.initial_offset, &self.meters).await?;
-            // One member decides for all partitions of a new topic, or two would each choose
-            // another "newest", and the later one overwrite the earlier.
+            let mut found = self.broker.positions(partitions, self.config.initial_offset).await?;
             let late = Instant::now() >= patience;
-            let owned: HashSet<_> =
-                partitions.iter().filter(|p| p.number == 0).map(|p| Arc::clone(&p.topic)).collect();
+            let fresh = std::mem::take(&mut found.fresh);
+            let decided = decided_by(partitions, &fresh);
             let (ours, others): (Vec<_>, Vec<_>) = fresh
                 .into_iter()
-                .partition(|(partition, _)| late || owned.contains(&partition.topic));
+                .partition(|(partition, _)| late || decided.contains(&partition.topic));
             if !ours.is_empty() {
                 match self.commit_first(ours).await {
                     Last::Taken => {}
@@ -176,7 +186,10 @@ impl<B: Broker> Assignment<B> {
                 }
             }
             if others.is_empty() {
-                return Ok((starts, denied));
+                for partition in std::mem::take(&mut found.out_of_range) {
+                    partition.tell(&self.meters);
+                }
+                return Ok((found, denied));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
@@ -192,7 +205,10 @@ impl<B: Broker> Assignment<B> {
             self.commits.report(partition.clone(), u64::MAX, standing);
             partitions.push(partition);
         }
-        self.commits.finish(partitions).await
+        let last = self.commits.finish(partitions.clone()).await;
+        // Most are other members', and ours are noted again when their lanes begin.
+        self.gone(&partitions);
+        last
     }
 
     /// Starts a lane. One whose start is not committed commits it as soon as it may.
@@ -261,8 +277,9 @@ impl<B: Broker> Assignment<B> {
             }
             ended.push(partition);
         }
+        // Its answer is noted in the metrics, so they are let go of behind it.
+        self.commits.finish(ended.clone()).await;
         self.gone(&ended);
-        self.commits.finish(ended).await;
     }
 
     /// Ends the lanes of topics that are not to be consumed any more.
@@ -309,10 +326,26 @@ impl<B: Broker> Assignment<B> {
     }
 
     fn unassign(&mut self, partitions: &[Partition]) -> Result<(), SourceError> {
-        let answered = self.broker.unassign(partitions);
-        self.holds = self.broker.is_cooperative() && !self.lanes.is_empty();
+        // The client refuses to give up what it was never told to take.
+        let begun = self.missing.remove(partitions);
+        let answered = self.broker.unassign(&begun);
+        self.holds =
+            self.broker.is_cooperative() && !(self.lanes.is_empty() && self.missing.is_empty());
         answered.map_err(broken)
     }
+}
+
+/// The topics whose fresh partitions the owner of these is to commit: those of which it has the
+/// first. One member decides for all partitions of a new topic, or two would each choose another
+/// "newest", and the later one overwrite the earlier.
+fn decided_by(owned: &[Partition], fresh: &[(Partition, Standing)]) -> HashSet<Arc<str>> {
+    let mut first = HashMap::new();
+    for (Partition { topic, number }, _) in fresh {
+        let lowest = first.entry(topic).or_insert(*number);
+        *lowest = (*lowest).min(*number);
+    }
+    let is_first = |partition: &&Partition| first.get(&partition.topic) == Some(&partition.number);
+    owned.iter().filter(is_first).map(|partition| Arc::clone(&partition.topic)).collect()
 }
 
 fn broken(error: KafkaError) -> SourceError {

@@ -17,7 +17,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::client::{Consumer, Listener, Partition, end_of_partition, list};
 use crate::commit::Standing;
 use crate::config::InitialOffset;
-use crate::meters::Meters;
 use crate::positions::{Positions, once_settled, resolve};
 use crate::raw;
 use crate::record::Record;
@@ -33,12 +32,11 @@ pub(crate) trait Broker: Send + Sync + 'static {
     /// The queue of a partition that is about to be assigned; `None`: it has none.
     fn queue(self: &Arc<Self>, partition: &Partition) -> Option<Self::Queue>;
 
-    /// Where partitions begin. Notes in `meters` what the log does not have any more.
+    /// Where partitions begin.
     fn positions(
         self: &Arc<Self>,
         partitions: &[Partition],
         initial: InitialOffset,
-        meters: &Arc<Meters>,
     ) -> impl Future<Output = Result<Positions, SourceError>> + Send;
 
     /// Answers the group: these are taken, and read from there.
@@ -96,12 +94,10 @@ impl Broker for Consumer {
         self: &Arc<Self>,
         partitions: &[Partition],
         initial: InitialOffset,
-        meters: &Arc<Meters>,
     ) -> Result<Positions, SourceError> {
         once_settled(|| {
-            let (consumer, meters) = (Arc::clone(self), Arc::clone(meters));
-            let partitions = partitions.to_vec();
-            tokio::task::spawn_blocking(move || resolve(&consumer, &partitions, initial, &meters))
+            let (consumer, partitions) = (Arc::clone(self), partitions.to_vec());
+            tokio::task::spawn_blocking(move || resolve(&consumer, &partitions, initial))
         })
         .await
     }

@@ -274,10 +274,10 @@ impl<B: Broker> Committer<B> {
                 continue;
             }
             fail_point::pass_all(Step::Confirmed, || self.records(&partition, &standing));
-            self.meters.committed(&partition, standing.offset);
             if let Some(entry) = self.entries.get_mut(&partition)
                 && entry.lane == lane
             {
+                self.meters.committed(&partition, standing.offset);
                 entry.seen.store(standing.offset, Ordering::Release);
                 entry.committed = standing;
                 entry.denied = false;

@@ -2,7 +2,7 @@
 //!
 //! A producer is a second client with connections and threads of its own, so it is made for the
 //! first letter, and again when the files of TLS have changed, which librdkafka reads but once, or
-//! when it has stood still.
+//! when it has stood still or was refused what it cannot do without: it never tries again by itself.
 //! Stored means: acknowledged by all in-sync replicas, as its delivery report says.
 
 use std::ops::Deref;
@@ -130,12 +130,12 @@ impl Topic {
     }
 
     /// A letter was not stored: whatever proves who we are may be others by now. A producer takes
-    /// new credentials while it runs, but not new certificates. `still`: it has stood still.
-    async fn renew(&self, still: Option<&Arc<Producer>>) {
+    /// new credentials while it runs, but not new certificates. `useless`: it stores nothing more.
+    async fn renew(&self, useless: Option<&Arc<Producer>>) {
         self.refused.notify_one();
         let Ok(files) = self.config.read_files().await else { return };
         let is_old = |open: &mut Open| {
-            open.files != files || still.is_some_and(|still| Arc::ptr_eq(still, &open.producer))
+            open.files != files || useless.is_some_and(|it| Arc::ptr_eq(it, &open.producer))
         };
         let old = self.producer.lock().await.take_if(is_old);
         if old.is_some_and(|old| old.files != files) {
@@ -157,15 +157,19 @@ impl Topic {
         // No timestamp: with its own, an old record could be past the topic's retention at once.
         let Ok(sent) = timeout(SILENCE, producer.send(record, ENQUEUE)).await else {
             let why = format!("nothing was heard of it for {SILENCE:?}");
-            return Err(Failure { error: why.into(), still: true });
+            return Err(Failure { error: why.into(), useless: true });
         };
         sent.map(drop).map_err(|(error, _)| {
-            let (code, why) = (error.rdkafka_error_code(), error.to_string());
+            let code = error.rdkafka_error_code();
+            // The letter's own error only says that there is one, or that the queue was emptied.
+            let fatal = producer.client().fatal_error();
+            let useless = fatal.is_some() || code == Some(RDKafkaErrorCode::MessageTimedOut);
+            let why = fatal.map_or_else(|| error.to_string(), |(_, why)| why);
             let error = match code {
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => StoreError::TooLarge(why),
                 _ => StoreError::Failed(why),
             };
-            Failure { error, still: code == Some(RDKafkaErrorCode::MessageTimedOut) }
+            Failure { error, useless }
         })
     }
 }
@@ -173,8 +177,9 @@ impl Topic {
 /// Why a letter was not stored.
 struct Failure {
     error: StoreError,
-    /// Nothing was heard in time: the broker may be away, or the producer stand still.
-    still: bool,
+    /// The producer may store nothing more: nothing was heard in time, because the broker is away or
+    /// the producer stands still; or it has had an error that is fatal to it.
+    useless: bool,
 }
 
 /// The record's own headers, then what is known of the failure.
@@ -191,8 +196,8 @@ impl Letterbox for Topic {
         Box::pin(async move {
             let producer = self.producer().await?;
             let sent = self.send(&producer, letter).await;
-            if let Err(Failure { error: StoreError::Failed(_), still }) = &sent {
-                self.renew(still.then_some(&producer)).await;
+            if let Err(Failure { error: StoreError::Failed(_), useless }) = &sent {
+                self.renew(useless.then_some(&producer)).await;
             }
             sent.map_err(|failure| failure.error)
         })

@@ -166,7 +166,7 @@ impl<B: Broker> Reader<B> {
                 keeper.tend().await;
             }
             // Kept over everything else that happens: whoever waits longest is served first.
-            let slot = self.lane.slot(record.payload_len());
+            let slot = self.lane.slot(record.size());
             tokio::pin!(slot);
             let slot = loop {
                 tokio::select! {
@@ -228,6 +228,8 @@ impl<B: Broker> Keeper<B> {
             Some(Paused::Held)
         } else if self.in_hand.is_some() {
             Some(Paused::Full)
+        } else if self.tracker.awaits_commit() {
+            Some(Paused::Uncommitted)
         } else if !self.tracker.has_room() {
             Some(Paused::Beyond)
         } else {

@@ -28,6 +28,7 @@ mod dead_letter;
 mod lane;
 mod login;
 mod meters;
+mod missing;
 #[cfg(test)]
 mod model;
 mod orphans;

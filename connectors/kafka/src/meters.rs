@@ -131,7 +131,8 @@ impl Meters {
             "tributary_kafka_paused_lanes",
             &["cause"],
             "Partitions that receive nothing for now: `held` (no function is mapped), `full` (their window, or \
-             the payloads' bytes), `beyond` (more is finished behind a stuck head than a commit can note)",
+             the payloads' bytes), `beyond` (more is finished behind a stuck head than a commit can note), \
+             `uncommitted` (the broker takes no commits, and much is done)",
             self.paused.clone(),
         );
         book.enter(

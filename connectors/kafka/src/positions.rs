@@ -3,7 +3,11 @@
 //! At what the group has committed, with its metadata. What has no commit is resolved by us, once,
 //! and committed before the first call, so that a crash before the first commit does not resolve
 //! it anew (with `newest` that would skip what came in between). All partitions of the topic are
-//! resolved together, whoever owns them; one that is added later begins at its beginning.
+//! resolved together, whoever owns them; one that is added later begins at its beginning. Where
+//! everybody would choose the same, the oldest record, each member resolves its own alone.
+//!
+//! A partition may have no leader, for as long as a broker is away. Where the group has committed
+//! it begins there, unchecked; without a commit nobody can say where, and it is left out.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,28 +36,52 @@ const SETTLING: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Where partitions begin.
+#[derive(Default)]
 pub(crate) struct Positions {
-    /// The partitions asked for.
+    /// Those of the partitions asked for that can be begun.
     pub(crate) starts: HashMap<Partition, Standing>,
     /// What has yet to be committed before anything is called, ours or not.
     pub(crate) fresh: Vec<(Partition, Standing)>,
+    /// Those asked for of which nobody says where they begin.
+    pub(crate) missing: Vec<Partition>,
+    /// Those that do not begin where the group has committed.
+    pub(crate) out_of_range: Vec<OutOfRange>,
+}
+
+/// A partition whose log does not have the committed offset any more.
+pub(crate) struct OutOfRange {
+    partition: Partition,
+    committed: i64,
+    first: i64,
+    end: i64,
+}
+
+impl OutOfRange {
+    /// Counts it and logs it.
+    pub(crate) fn tell(self, meters: &Meters) {
+        let Self { partition: Partition { topic, number }, committed, first, end } = self;
+        meters.out_of_range.inc();
+        tracing::error!(%topic, partition = number, committed, first, end,
+            "the log does not have the committed offset any more: records are lost; begins at the first there is");
+    }
 }
 
 /// Waits for an answer of [`resolve`], asking again as long as the topic may not be known everywhere
-/// yet.
+/// yet. What is still missing then is left out.
 ///
 /// # Errors
 /// Only a fresh connection may mend it.
-pub(crate) async fn once_settled<T>(
-    mut ask: impl FnMut() -> JoinHandle<Result<T, KafkaError>>,
-) -> Result<T, SourceError> {
+pub(crate) async fn once_settled(
+    mut ask: impl FnMut() -> JoinHandle<Result<Positions, KafkaError>>,
+) -> Result<Positions, SourceError> {
     let until = Instant::now() + SETTLING;
     loop {
+        let is_late = Instant::now() >= until;
         match ask().await {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if is_unsettled(&error) && Instant::now() < until => {
+            Ok(Ok(found)) if found.missing.is_empty() || is_late => return Ok(found),
+            Ok(Ok(found)) => tracing::debug!(missing = ?found.missing, "not known yet"),
+            Ok(Err(error)) if is_unsettled(&error) && !is_late => {
                 tracing::debug!(%error, "positions are not known yet");
-                sleep(LOOK_AGAIN).await;
             }
             Ok(Err(error)) => {
                 return Err(SourceError::Broken(format!("cannot look up positions: {error}")));
@@ -62,6 +90,7 @@ pub(crate) async fn once_settled<T>(
                 return Err(SourceError::Broken(format!("looking up positions failed: {panic}")));
             }
         }
+        sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -79,6 +108,14 @@ fn is_unsettled(error: &KafkaError) -> bool {
     )
 }
 
+/// Whether the partition has no leader, or has just lost it.
+fn is_leaderless(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::LeaderNotAvailable | RDKafkaErrorCode::NotLeaderForPartition)
+    )
+}
+
 /// Asks the broker where `partitions` begin.
 ///
 /// Blocks for up to some tens of seconds; meant for a blocking thread.
@@ -86,7 +123,6 @@ pub(crate) fn resolve(
     consumer: &Arc<Consumer>,
     partitions: &[Partition],
     initial: InitialOffset,
-    meters: &Meters,
 ) -> Result<Positions, KafkaError> {
     let mut starts = committed(consumer, partitions)?;
     let mut fresh = Vec::new();
@@ -99,12 +135,21 @@ pub(crate) fn resolve(
     for topic in unknown {
         let all = all_partitions(consumer, &topic)?;
         let known = committed(consumer, &all)?;
-        // A commit of ours says that all partitions of that time were committed with it: this one
-        // was added since. Commits of others do not: some clients commit only what they handled.
+        // A commit of ours says that all partitions of that time were committed with it, or were to
+        // begin at the oldest record: this one was added since, or is such a one. Commits of others
+        // do not: some clients commit only what they handled.
         let added = known.values().any(|standing| is_ours(standing.metadata.as_bytes()));
-        let without: Vec<_> = all.into_iter().filter(|p| !known.contains_key(p)).collect();
+        let mut without: Vec<_> = all.into_iter().filter(|p| !known.contains_key(p)).collect();
         let from = if added { InitialOffset::Oldest } else { initial };
-        for (partition, offset) in offsets_at(consumer, &without, from)? {
+        if from == InitialOffset::Oldest {
+            without.retain(|partition| partitions.contains(partition));
+        }
+        let offsets = offsets_at(consumer, &without, from)?;
+        // Our commits for the others would say that one without a leader was added since.
+        if from != InitialOffset::Oldest && offsets.len() < without.len() {
+            continue;
+        }
+        for (partition, offset) in offsets {
             let standing = Standing { offset, metadata: MARK.to_owned() };
             if partitions.contains(&partition) {
                 starts.insert(partition.clone(), standing.clone());
@@ -113,8 +158,9 @@ pub(crate) fn resolve(
         }
     }
 
-    keep_in_range(consumer, &mut starts, meters)?;
-    Ok(Positions { starts, fresh })
+    let missing = partitions.iter().filter(|p| !starts.contains_key(p)).cloned().collect();
+    let out_of_range = keep_in_range(consumer, &mut starts)?;
+    Ok(Positions { starts, fresh, missing, out_of_range })
 }
 
 /// What the group has committed, for those partitions that it has committed.
@@ -145,11 +191,18 @@ fn committed(
 fn keep_in_range(
     consumer: &Arc<Consumer>,
     starts: &mut HashMap<Partition, Standing>,
-    meters: &Meters,
-) -> Result<(), KafkaError> {
+) -> Result<Vec<OutOfRange>, KafkaError> {
     let partitions: Vec<_> = starts.keys().cloned().collect();
     let first = offsets_at(consumer, &partitions, InitialOffset::Oldest)?;
-    let end = offsets_at(consumer, &partitions, InitialOffset::Newest)?;
+    let mut end = offsets_at(consumer, &partitions, InitialOffset::Newest)?;
+    // To who reads what is committed alone, the log ends before the first open transaction. A commit
+    // may be beyond that: the group was read otherwise before.
+    let is_beyond = |partition: &&Partition| {
+        end.get(*partition).is_some_and(|end| *end < starts[*partition].offset)
+    };
+    let beyond = list(partitions.iter().filter(is_beyond));
+    end.extend(raw::log_ends(consumer.client().native_ptr(), beyond, ANSWER)?);
+    let mut out_of_range = Vec::new();
     for (partition, standing) in starts {
         let (Some(&first), Some(&end)) = (first.get(partition), end.get(partition)) else {
             continue;
@@ -157,13 +210,11 @@ fn keep_in_range(
         if (first..=end).contains(&standing.offset) {
             continue;
         }
-        meters.out_of_range.inc();
-        tracing::error!(topic = %partition.topic, partition = partition.number,
-            committed = standing.offset, first, end,
-            "the log does not have the committed offset any more: records are lost; begins at the first there is");
+        let (partition, committed) = (partition.clone(), standing.offset);
         *standing = Standing { offset: first, metadata: MARK.to_owned() };
+        out_of_range.push(OutOfRange { partition, committed, first, end });
     }
-    Ok(())
+    Ok(out_of_range)
 }
 
 /// The numbers of all partitions of a topic.
@@ -181,7 +232,8 @@ fn all_partitions(
         .collect())
 }
 
-/// The offsets at a time, the log's ends included: one request to each leader.
+/// The offsets at a time, the log's ends included: one request to each leader. Partitions without
+/// a leader are left out.
 fn offsets_at(
     consumer: &Arc<Consumer>,
     partitions: &[Partition],
@@ -197,11 +249,20 @@ fn offsets_at(
     };
     let mut asked = list(partitions);
     asked.set_all_offsets(time)?;
-    let answer = consumer.offsets_for_times(asked, ANSWER)?;
+    let answer = match consumer.offsets_for_times(asked, ANSWER) {
+        // None of them has a leader.
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoEnt) => {
+            return Ok(HashMap::new());
+        }
+        answer => answer?,
+    };
     let mut offsets = HashMap::new();
     let mut after_all = TopicPartitionList::new();
     for element in answer.elements() {
-        element.error()?;
+        match element.error() {
+            Err(error) if is_leaderless(&error) => continue,
+            told => told?,
+        }
         match element.offset() {
             Offset::Offset(offset) => {
                 let partition =
@@ -229,10 +290,23 @@ mod tests {
         KafkaError::OffsetFetch(code)
     }
 
+    fn partition(number: i32) -> Partition {
+        Partition { topic: "orders".into(), number }
+    }
+
+    /// An answer that has the first of two partitions, or both.
+    fn found(both: bool) -> Positions {
+        let known = if both { 0..2 } else { 0..1 };
+        let starts = known.map(|number| (partition(number), Standing::none())).collect();
+        let missing = if both { Vec::new() } else { vec![partition(1)] };
+        Positions { starts, missing, ..Positions::default() }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_topic_that_is_not_known_everywhere_yet_is_looked_at_again() {
         let mut answers = vec![
-            Ok(7),
+            Ok(found(true)),
+            Ok(found(false)),
             Err(said(RDKafkaErrorCode::LeaderNotAvailable)),
             Err(said(RDKafkaErrorCode::UnknownPartition)),
         ];
@@ -240,7 +314,15 @@ mod tests {
             let answer = answers.pop().expect("nothing more is asked");
             tokio::spawn(async move { answer })
         };
-        assert_eq!(once_settled(&mut ask).await.ok(), Some(7));
+        let starts = once_settled(&mut ask).await.ok().map(|found| found.starts.len());
+        assert_eq!(starts, Some(2), "nothing is left out that is known a moment later");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_stays_missing_does_not_hold_up_the_others() {
+        let ask = || tokio::spawn(async { Ok(found(false)) });
+        let found = once_settled(ask).await.ok().map(|found| (found.starts.len(), found.missing));
+        assert_eq!(found, Some((1, vec![partition(1)])));
     }
 
     #[tokio::test(start_paused = true)]
@@ -249,7 +331,7 @@ mod tests {
             let mut times = 0;
             let ask = || {
                 times += 1;
-                tokio::spawn(async move { Err::<(), _>(said(code)) })
+                tokio::spawn(async move { Err(said(code)) })
             };
             assert!(once_settled(ask).await.is_err());
             times

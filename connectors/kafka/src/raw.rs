@@ -6,10 +6,13 @@
 
 #![expect(unsafe_code, reason = "what has no safe wrapper, or one that panics")]
 
+mod admin;
 mod configs;
+mod ends;
 mod memory;
 
 pub(crate) use configs::topic_settings;
+pub(crate) use ends::log_ends;
 pub(crate) use memory::{return_memory, share_memory};
 
 use std::ffi::{CStr, CString, c_char};

@@ -100,9 +100,9 @@ impl Record {
         }
     }
 
-    /// How many bytes of payload it holds.
-    pub(crate) fn payload_len(&self) -> usize {
-        self.value.unwrap_or(0)
+    /// How many bytes of `buffer_bytes` it takes: value, key and headers.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + self.headers.iter().map(Attribute::bytes).sum::<usize>()
     }
 
     /// Where it stands, `previous` being the offset of the record received before it.
@@ -199,6 +199,12 @@ mod tests {
         assert_eq!(value(KEY.name), Some(b"\xff\x00".as_slice()));
         assert_eq!(value(TIMESTAMP.name), Some(b"1700000000123".as_slice()));
         assert_eq!(value(TOMBSTONE.name), None);
+    }
+
+    #[test]
+    fn all_that_a_record_holds_is_counted() {
+        assert_eq!(record(Some(b"key"), Some(b"value")).size(), 3 + 5 + 12 + 16);
+        assert_eq!(record(None, None).size(), 12 + 16);
     }
 
     #[test]

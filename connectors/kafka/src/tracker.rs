@@ -16,6 +16,10 @@ use crate::progress::{Beyond, LIMIT, MARK, Place, longest};
 /// The most records a lane remembers behind its head, finished or not: some 100 bytes each.
 const MOST_TRACKED: usize = 65_536;
 
+/// The most records a lane has done that wait for their commit: some 200 bytes each. As many as a
+/// commit takes in its turn are far fewer; the rest is for a broker that refuses commits.
+const MOST_UNCOMMITTED: usize = 100_000;
+
 /// What a lane has received and what became of it.
 pub(crate) struct Tracker {
     pending: Pending<Place, InOrder>,
@@ -67,13 +71,19 @@ impl Tracker {
         }
     }
 
-    /// Whether one more record may be received: whatever finishes, it must fit into the metadata.
+    /// Whether one more record may be received: whatever finishes, it must fit into the metadata, and
+    /// into memory until it is committed.
     pub(crate) fn has_room(&self) -> bool {
-        if self.halted() {
+        if self.halted() || self.awaits_commit() {
             return false;
         }
         let span = self.next.abs_diff(self.watermark());
         self.tracked < MOST_TRACKED && longest(self.pending.unjudged(), span) <= LIMIT
+    }
+
+    /// Whether so much is done and not committed that nothing more may be received.
+    pub(crate) fn awaits_commit(&self) -> bool {
+        self.settled.len() >= MOST_UNCOMMITTED
     }
 
     /// The timestamp of the first record that is not finished; `None`: all are.
@@ -197,5 +207,52 @@ impl Tracker {
         };
         let beyond = Beyond::new(head, self.known.as_ref(), self.pending.finished_behind());
         Standing { offset: head.offset, metadata: beyond.encode() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use connector_core::LaneOptions;
+    use connector_core::testing::{Outside, Process, Settings};
+    use model::World;
+
+    use super::*;
+    use crate::Kafka;
+    use crate::config::Ordering as Order;
+    use crate::record::Record;
+
+    #[tokio::test]
+    async fn what_is_done_and_not_committed_is_bounded() {
+        let settings = Settings::<Kafka>::of(&[("unmatched", "drop")]);
+        let outside: Arc<dyn Outside> = Arc::new(World::new(1, 1, 1, 1));
+        // Nothing is mapped, so each event is done at once.
+        let process = Process::begin::<Kafka>(&settings, &[], &outside);
+        let lane = process.intake().lane(LaneOptions::new("orders/0", NonZeroUsize::MIN));
+        let committed = Arc::new(AtomicI64::new(0));
+        let start = Standing { offset: 0, metadata: MARK.to_owned() };
+        let mut tracker = Tracker::new(start, Arc::clone(&committed));
+
+        let mut received = 0;
+        while tracker.has_room() && received <= MOST_UNCOMMITTED {
+            let offset = i64::try_from(received).unwrap();
+            let record = Record::of(offset, offset, b"", b"");
+            let Admission::New(place) = tracker.admit(|previous| record.place(previous)) else {
+                panic!("no commit says that it is finished");
+            };
+            let slot = lane.slot(0).await.unwrap();
+            let event = record.into_event(&"orders".into(), 0, Order::None);
+            tracker.track(place, slot.submit(event));
+            tracker.settle_next().await;
+            tracker.standing_if_changed();
+            received += 1;
+        }
+        assert_eq!(received, MOST_UNCOMMITTED);
+        assert!(tracker.awaits_commit());
+
+        committed.store(1, Ordering::Release);
+        tracker.standing_if_changed();
+        assert!(tracker.has_room(), "one is committed, so one may come");
     }
 }

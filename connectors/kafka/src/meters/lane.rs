@@ -28,6 +28,8 @@ pub(crate) enum Paused {
     Full,
     /// What is finished behind its head would not fit into a commit's metadata.
     Beyond,
+    /// Too much is done that the broker has not let us commit.
+    Uncommitted,
 }
 
 impl Paused {
@@ -36,6 +38,7 @@ impl Paused {
             Self::Held => "held",
             Self::Full => "full",
             Self::Beyond => "beyond",
+            Self::Uncommitted => "uncommitted",
         }
     }
 }

@@ -34,6 +34,8 @@ struct State {
     /// The group waits for the answer to an assignment: first positions may be committed.
     joining: bool,
     ordering: Ordering,
+    /// The partition of which nobody says where it begins.
+    hidden: Option<usize>,
 }
 
 struct Waiting {
@@ -59,7 +61,13 @@ impl Cluster {
         let topic: Arc<str> = "t".into();
         let logs =
             (0..partitions).map(|number| Log::new(Partition { topic: Arc::clone(&topic), number }));
-        let state = State { logs: logs.collect(), commits: Vec::new(), joining: false, ordering };
+        let state = State {
+            logs: logs.collect(),
+            commits: Vec::new(),
+            joining: false,
+            ordering,
+            hidden: None,
+        };
         Arc::new(Self { world, state: Mutex::new(state), news: Notify::new() })
     }
 
@@ -116,6 +124,11 @@ impl Cluster {
         self.world.note(|| format!("another member does {}@{}", partition, next.offset));
         self.world.done_elsewhere(next.event);
         log.committed = Some(Standing { offset: next.offset + 1, metadata: MARK.to_owned() });
+    }
+
+    /// Nobody says any more where this partition begins.
+    pub(super) fn hides(&self, partition: Option<usize>) {
+        self.lock().hidden = partition;
     }
 
     /// The group gives partitions to this member: it waits for the answer.

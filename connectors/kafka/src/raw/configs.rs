@@ -1,13 +1,11 @@
 //! Asking the broker for a topic's settings.
-//!
-//! rdkafka does that only through a client of its own, with its own connections and threads. The
-//! one we have can ask as well.
 
 use std::ffi::{CStr, CString};
-use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
+
+use super::admin::Answer;
 
 /// The named settings of a topic, in the order of `names`; those that the broker does not tell are
 /// left out. Blocks for up to `patience`.
@@ -21,55 +19,29 @@ pub(crate) fn topic_settings(
     patience: Duration,
 ) -> Result<Vec<(String, String)>, String> {
     let topic = CString::new(topic).map_err(|_| "a topic's name holds a NUL".to_owned())?;
-    let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: the caller passes the pointer of a client that it keeps alive. Queue, options and
-    // resource are made and destroyed here; the request copies what it needs of them before it
-    // returns. What the event lends is only read before the event is destroyed.
-    unsafe {
-        let queue = sys::rd_kafka_queue_new(client);
-        let options = sys::rd_kafka_AdminOptions_new(
-            client,
-            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
-        );
-        // Refused only for a time out of range, which then stays the default of a minute.
-        sys::rd_kafka_AdminOptions_set_request_timeout(options, patience, ptr::null_mut(), 0);
-        let mut resource = sys::rd_kafka_ConfigResource_new(
-            sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
-            topic.as_ptr(),
-        );
-        sys::rd_kafka_DescribeConfigs(client, &raw mut resource, 1, options, queue);
-        let event = sys::rd_kafka_queue_poll(queue, patience.saturating_add(1_000));
-        let answer = settings_of(event, names);
-        if !event.is_null() {
-            sys::rd_kafka_event_destroy(event);
-        }
-        sys::rd_kafka_ConfigResource_destroy(resource);
-        sys::rd_kafka_AdminOptions_destroy(options);
-        sys::rd_kafka_queue_destroy(queue);
-        answer
-    }
+    let kind = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+    // SAFETY: the caller passes the pointer of a client that it keeps alive. The resource is made
+    // and destroyed here; the question copies what it needs of it before it returns.
+    let answer = unsafe {
+        Answer::to(client, kind, patience, |options, queue| {
+            let mut resource = sys::rd_kafka_ConfigResource_new(
+                sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
+                topic.as_ptr(),
+            );
+            sys::rd_kafka_DescribeConfigs(client, &raw mut resource, 1, options, queue);
+            sys::rd_kafka_ConfigResource_destroy(resource);
+        })
+    };
+    settings_of(&answer.map_err(|code| code.to_string())?, names)
 }
 
 /// Reads the answer.
-///
-/// # Safety
-/// `event` is null, or an event that lives until this returns.
-unsafe fn settings_of(
-    event: *mut sys::rd_kafka_event_t,
-    names: &[&str],
-) -> Result<Vec<(String, String)>, String> {
-    if event.is_null() {
-        return Err("no answer in time".to_owned());
-    }
+fn settings_of(answer: &Answer, names: &[&str]) -> Result<Vec<(String, String)>, String> {
     let mut found = Vec::new();
-    // SAFETY: the event lives, by contract, and so does all that it lends: lists of as many
-    // pointers as are counted, and NUL-terminated texts.
+    // SAFETY: the answer lives, and so does all that it lends: lists of as many pointers as are
+    // counted, and NUL-terminated texts.
     unsafe {
-        if sys::rd_kafka_event_error(event) != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
-        {
-            return Err(text(sys::rd_kafka_event_error_string(event)).unwrap_or_default());
-        }
-        let result = sys::rd_kafka_event_DescribeConfigs_result(event);
+        let result = sys::rd_kafka_event_DescribeConfigs_result(answer.event());
         if result.is_null() {
             return Err("another answer than was asked for".to_owned());
         }

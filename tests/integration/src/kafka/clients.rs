@@ -76,6 +76,12 @@ impl Broker {
         for (key, value) in settings {
             topic = topic.set(key, value);
         }
+        self.create(topic).await;
+    }
+
+    /// Creates a topic as it is described.
+    pub(super) async fn create(&self, topic: NewTopic<'_>) {
+        let (name, partitions) = (topic.name, topic.num_partitions);
         let created = self.clients().admin().create_topics([&topic], &admin_options()).await;
         for one in created.expect("the broker answers") {
             one.unwrap_or_else(|error| panic!("topic {} is not created: {}", error.0, error.1));

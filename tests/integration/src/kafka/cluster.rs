@@ -4,6 +4,7 @@
 //! is on all three, and stored once two have it: any one may be away.
 
 use futures_util::future::join_all;
+use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::Consumer as _;
 
 use super::clients::ANSWER;
@@ -88,6 +89,20 @@ impl Cluster {
         // Node ids count from 1.
         let index = usize::try_from(leader.await?).ok()?.checked_sub(1)?;
         self.nodes.get(index)
+    }
+
+    /// Creates a topic with one partition on each node, in their order, and no copy of any; gives
+    /// its name.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub async fn topic_without_copies(&self, purpose: &str) -> String {
+        let name = unique(purpose);
+        let nodes = TopicReplication::Variable(&[&[1], &[2], &[3]]);
+        let partitions = i32::try_from(NODES).expect("few");
+        let topic = NewTopic::new(&name, partitions, nodes).set("min.insync.replicas", "1");
+        self.all.create(topic).await;
+        name
     }
 
     /// The node that coordinates a group; `None` while none does.

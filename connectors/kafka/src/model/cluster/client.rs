@@ -13,7 +13,6 @@ use crate::broker::{Broker, Queue, Received};
 use crate::client::{Committed, Partition};
 use crate::commit::Standing;
 use crate::config::InitialOffset;
-use crate::meters::Meters;
 use crate::positions::Positions;
 use crate::progress::MARK;
 
@@ -47,11 +46,15 @@ impl Broker for Client {
         self: &Arc<Self>,
         partitions: &[Partition],
         _: InitialOffset,
-        _: &Arc<Meters>,
     ) -> Result<Positions, SourceError> {
         let state = self.cluster.lock();
-        let mut positions = Positions { starts: HashMap::new(), fresh: Vec::new() };
-        for log in &state.logs {
+        let mut positions = Positions::default();
+        for (number, log) in state.logs.iter().enumerate() {
+            if state.hidden == Some(number) {
+                let asked = partitions.iter().filter(|asked| **asked == log.partition);
+                positions.missing.extend(asked.cloned());
+                continue;
+            }
             let start = log.committed.clone().unwrap_or_else(|| {
                 let begins = Standing { offset: 0, metadata: MARK.to_owned() };
                 positions.fresh.push((log.partition.clone(), begins.clone()));

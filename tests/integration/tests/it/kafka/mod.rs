@@ -8,6 +8,7 @@ mod fanout;
 mod gateway;
 mod groups;
 mod headers;
+mod leaderless;
 mod metrics;
 mod offsets;
 mod order;

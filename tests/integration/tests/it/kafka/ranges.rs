@@ -60,6 +60,33 @@ async fn what_retention_deletes_while_it_is_held_is_counted_as_well() {
     connector.end().await;
 }
 
+/// A group that has read everything is told from now on to read what is committed alone.
+#[tokio::test]
+async fn a_commit_behind_an_open_transaction_is_not_out_of_range() {
+    let scene = Scene::new().await;
+    let topic = scene.broker.topic("ahead", 1).await;
+    scene.deploy("reader", &topic);
+    scene.broker.produce_all(&topic, numbered(0..3)).await;
+    let open = scene.broker.transaction(&topic, numbered(3..6).collect()).await;
+    scene.broker.produce_all(&topic, numbered(6..9)).await;
+    let heedless = scene.connector(&[&topic]).set("isolation_level", "read_uncommitted");
+    let heedless = heedless.ready().await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 9).await;
+    heedless.end().await;
+
+    let connector = scene.connector(&[&topic]).ready().await;
+    let joined = |metrics: &integration::metrics::Metrics| {
+        metrics.sum("kafka_connector_consumer_group_connect", &[]) > 0.0
+    };
+    connector.metrics_until("its partition to be begun", joined).await;
+    open.end(true).await;
+    scene.broker.produce_all(&topic, numbered(10..11)).await;
+    scene.broker.wait_for_commit(&scene.group, &topic, 0, 11).await;
+    assert_eq!(called(&scene), ["0", "1", "2", "3", "4", "5", "6", "7", "8", "10"]);
+    assert_eq!(out_of_range(&connector).await, 0.0);
+    connector.end().await;
+}
+
 /// As after an unclean election: the log ends before what was committed.
 #[tokio::test]
 async fn a_log_that_ends_before_the_commit_is_read_anew_and_counted() {
