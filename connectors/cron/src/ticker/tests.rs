@@ -436,3 +436,16 @@ async fn draining_misses_what_waits_and_waits_for_what_runs() {
     assert_eq!(bench.submitted().len(), 3, "nothing new");
     assert_eq!(bench.counted(), (2, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_fell_due_just_before_draining_is_counted() {
+    let mut bench = Bench::new(&[("f", &[("schedule", "@every 1s")])]);
+    bench.pass(2.1).await;
+    bench.end_all().await;
+    // Two more are due, and their timer has woken nobody.
+    bench.wall.step(SignedDuration::from_secs(2));
+    bench.drain.take().unwrap().send(()).unwrap();
+    (&mut bench.running).await.expect("it ends");
+    assert_eq!(bench.submitted().len(), 2, "nothing new");
+    assert_eq!(bench.counted(), (2, 2));
+}
