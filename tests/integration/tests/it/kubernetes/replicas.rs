@@ -128,12 +128,24 @@ impl Replicas {
 }
 
 /// What became of all ticks from the first that was called to the last.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Books {
     ticks: usize,
     called: usize,
     missed: usize,
     in_doubt: usize,
+}
+
+impl Books {
+    /// Those of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            ticks: self.ticks + other.ticks,
+            called: self.called + other.called,
+            missed: self.missed + other.missed,
+            in_doubt: self.in_doubt + other.in_doubt,
+        }
+    }
 }
 
 fn leads(replica: &Connector) -> bool {
