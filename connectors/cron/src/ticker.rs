@@ -189,7 +189,7 @@ impl<O: Outlet> Ticker<O> {
                 }
                 self.due(tick, now);
             }
-            let sleep = tokio::time::sleep(self.until_nearest());
+            let sleep = tokio::time::sleep(self.until_nearest(now));
             tokio::select! {
                 biased;
                 () = &mut draining => break,
@@ -203,9 +203,11 @@ impl<O: Outlet> Ticker<O> {
         self.drain().await;
     }
 
-    fn until_nearest(&self) -> Duration {
+    /// `read`: what the clock said when the timetable was asked.
+    fn until_nearest(&self, read: Timestamp) -> Duration {
         let Some(nearest) = self.timetable.nearest() else { return LONGEST_SLEEP };
-        let left = nearest.duration_since(self.clock.now());
+        // If it was set back since, nothing is due for longer, as far as the timetable knows: it would be asked too late.
+        let left = nearest.duration_since(self.clock.now().max(read));
         Duration::try_from(left).unwrap_or_default().min(LONGEST_SLEEP)
     }
 

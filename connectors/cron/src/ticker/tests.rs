@@ -23,9 +23,16 @@ struct Wall {
     began: Instant,
     start: Timestamp,
     stepped_ms: AtomicI64,
+    /// By how much it is set once it has been read.
+    steps_next_ms: AtomicI64,
 }
 
 impl Wall {
+    fn step_once_read(&self, by: SignedDuration) {
+        let millis = i64::try_from(by.as_millis()).expect("a step");
+        self.steps_next_ms.store(millis, Ordering::Relaxed);
+    }
+
     fn step(&self, by: SignedDuration) {
         let millis = i64::try_from(by.as_millis()).expect("a step");
         self.stepped_ms.fetch_add(millis, Ordering::Relaxed);
@@ -35,7 +42,9 @@ impl Wall {
 impl Clock for Wall {
     fn now(&self) -> Timestamp {
         let ran = SignedDuration::try_from(self.began.elapsed()).expect("short");
-        self.start + ran + SignedDuration::from_millis(self.stepped_ms.load(Ordering::Relaxed))
+        let step = self.steps_next_ms.swap(0, Ordering::Relaxed);
+        let stepped = self.stepped_ms.fetch_add(step, Ordering::Relaxed);
+        self.start + ran + SignedDuration::from_millis(stepped)
     }
 }
 
@@ -113,7 +122,8 @@ type Annotations<'a> = &'a [(&'a str, &'a str)];
 impl Bench {
     fn new(functions: &[(&str, Annotations<'_>)]) -> Self {
         let start = START.parse().expect("a timestamp");
-        let wall = Wall { began: Instant::now(), start, stepped_ms: AtomicI64::new(0) };
+        let [stepped_ms, steps_next_ms] = [const { AtomicI64::new(0) }; 2];
+        let wall = Wall { began: Instant::now(), start, stepped_ms, steps_next_ms };
         let (wall, seen) = (Arc::new(wall), Arc::new(Seen::default()));
         let metrics = CronMetrics::of(&Metrics::new("cron", "0.0.0"));
         let (topics, map) = watch::channel(map(functions));
@@ -345,6 +355,15 @@ async fn a_clock_stepped_by_a_day_either_way_neither_floods_nor_falls_silent() {
         .map(|it| (it.tick.function.clone(), it.tick.instant, it.tick.era))
         .collect();
     assert_eq!(unique.len(), submitted.len(), "no tick twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_while_ticks_are_given_out_is_noticed_with_the_next() {
+    let bench = Bench::new(&[("f", &[("schedule", "@every 1s")])]);
+    bench.pass(2.1).await;
+    bench.wall.step_once_read(SignedDuration::from_hours(-2));
+    bench.pass(3.1).await;
+    assert_eq!(bench.submitted()[2..], ["f 12:00:03", "f 10:00:05"]);
 }
 
 #[tokio::test(start_paused = true)]
