@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::evidence::{Called, End, Evidence, Life, Outage, Stretch, moment};
+use integration::ticks::{Missed, moment};
+
+use super::evidence::{Called, End, Evidence, Life, Outage, Stretch};
 use super::scene::{FUNCTIONS, RETRIES, RETRYING};
 
 #[cfg(test)]
@@ -217,36 +219,6 @@ impl Outage {
     /// Whether this call may have broken off in it.
     fn took(self, call: &Called) -> bool {
         call.began <= self.to && call.ended.is_none_or(|ended| ended + TRAVEL >= self.from)
-    }
-}
-
-/// A line about ticks that were missed.
-struct Missed<'a> {
-    function: &'a str,
-    /// The tick that it is about, or that came after those it is about.
-    instant: i64,
-    ticks: i64,
-    passed_over: bool,
-}
-
-impl<'a> Missed<'a> {
-    fn read(line: &'a str) -> Option<Self> {
-        let (_, said) = line.split_once(" Missed: ")?;
-        let field = |name: &str| said.split(' ').find_map(|word| word.strip_prefix(name));
-        Some(Self {
-            function: said.split(' ').next()?,
-            instant: moment(field("scheduled=")?) / 1000,
-            ticks: field("ticks=")?.parse().ok()?,
-            // Nothing is called a minute late here, so it is never the tick itself.
-            passed_over: said.contains("could not be called in time"),
-        })
-    }
-
-    fn instants(&self) -> RangeInclusive<i64> {
-        match self.passed_over {
-            true => self.instant - self.ticks..=self.instant - 1,
-            false => self.instant..=self.instant,
-        }
     }
 }
 

@@ -3,9 +3,9 @@
 //! Instants are whole seconds since 1970, moments milliseconds.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use dev_gateway::Call;
+use integration::ticks::{moment, now};
 
 /// All of it.
 #[derive(Debug, Default)]
@@ -102,19 +102,4 @@ impl From<&Call> for Called {
             well: call.answered_well(),
         }
     }
-}
-
-/// Now, by the right clock.
-pub(super) fn now() -> i64 {
-    since_1970(SystemTime::now())
-}
-
-/// What RFC 3339 says.
-pub(super) fn moment(text: &str) -> i64 {
-    since_1970(humantime::parse_rfc3339(text).unwrap_or_else(|_| panic!("no instant: {text}")))
-}
-
-fn since_1970(time: SystemTime) -> i64 {
-    let since = time.duration_since(UNIX_EPOCH).expect("after 1970");
-    i64::try_from(since.as_millis()).expect("a moment of this age")
 }

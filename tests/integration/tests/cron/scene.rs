@@ -9,6 +9,7 @@ use integration::metrics::Metrics;
 use integration::process::Signal;
 use integration::proxy::{Proxy, Weather};
 use integration::size::seed;
+use integration::ticks::now;
 use integration::{Connector, Ended, Launch, PATIENCE, WallClock};
 use ledger_checker::plan::FaultKind;
 use rand::rngs::StdRng;
@@ -16,7 +17,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::time::sleep;
 
 use super::books::missed_by;
-use super::evidence::{Called, End, Evidence, Life, Outage, Stretch, now};
+use super::evidence::{Called, End, Evidence, Life, Outage, Stretch};
 
 /// A function's name, and an annotation beside its schedule.
 type Annotated = (&'static str, Option<(&'static str, &'static str)>);
