@@ -128,8 +128,10 @@ prove-edge: need ## Prove it of MQTT on two brokers, and that connectors wait fo
 	@$(DEV) tests/run.sh --package integration --test it late -- --ignored
 
 .PHONY: prove-cron
-prove-cron: need ## Prove that no tick is called twice and none goes uncounted by cron replicas of which the one that calls is killed KILLS=200 times (about a quarter of an hour)
-	@$(DEV) KILLS="$(or $(KILLS),200)" cargo test --locked -p integration --test it replicas_whose_leader -- --nocapture
+prove-cron: need ## Prove that no tick of cron is called twice and none goes uncounted: one process killed KILLS=200 times, everything around it broken ROUNDS=50 times (SEED=1; FAULTS="clock,SIGSTOP" only those), then the same of replicas (about half an hour)
+	@tests/need.sh faketime=faketime
+	@$(DEV) KILLS="$(or $(KILLS),200)" ROUNDS="$(or $(ROUNDS),50)" SEED="$(SEED)" FAULTS="$(FAULTS)" cargo test --locked -p integration --test cron -- --nocapture
+	@$(DEV) KILLS="$(or $(KILLS),200)" ROUNDS="$(or $(ROUNDS),50)" SEED="$(SEED)" cargo test --locked -p integration --test it kubernetes::faults -- --nocapture
 
 .PHONY: prove-kubernetes
 prove-kubernetes: need ## Ask a real API server of Kubernetes: the Lease of cron replicas, and all charts (five minutes; the first time it is compiled, which takes a quarter of an hour and Go 1.24)

@@ -189,7 +189,7 @@ impl<O: Outlet> Ticker<O> {
                 }
                 self.due(tick, now);
             }
-            let sleep = tokio::time::sleep(self.until_nearest());
+            let sleep = tokio::time::sleep(self.until_nearest(now));
             tokio::select! {
                 biased;
                 () = &mut draining => break,
@@ -203,9 +203,11 @@ impl<O: Outlet> Ticker<O> {
         self.drain().await;
     }
 
-    fn until_nearest(&self) -> Duration {
+    /// `read`: what the clock said when the timetable was asked.
+    fn until_nearest(&self, read: Timestamp) -> Duration {
         let Some(nearest) = self.timetable.nearest() else { return LONGEST_SLEEP };
-        let left = nearest.duration_since(self.clock.now());
+        // If it was set back since, nothing is due for longer, as far as the timetable knows: it would be asked too late.
+        let left = nearest.duration_since(self.clock.now().max(read));
         Duration::try_from(left).unwrap_or_default().min(LONGEST_SLEEP)
     }
 
@@ -398,6 +400,15 @@ impl<O: Outlet> Ticker<O> {
 
     /// Nothing more falls due; what is on its way has its verdict by the drain deadline.
     async fn drain(&mut self) {
+        // Whoever asked for it may have been faster than the timer of a tick. Another replica has that tick, if there is one.
+        if matches!(self.turn, Turn::Alone) {
+            for Due { tick, passed_over } in self.timetable.advance(self.clock.now()) {
+                if passed_over > 0 {
+                    self.missed(&tick, Why::Late, passed_over);
+                }
+                self.missed(&tick, Why::Draining, 1);
+            }
+        }
         let desks = self.desks.values_mut();
         let waiting: Vec<_> =
             desks.flat_map(|desk| desk.queued.drain(..).chain(desk.kept.take())).collect();

@@ -4,7 +4,8 @@
 //! what a test does with it, [`connector`] a connector's own binary with its log, pages and signals,
 //! [`metrics`] what it says of itself, [`prometheus`] what is made of that, [`process`] what the
 //! kernel says of any process, [`wall_clock`] what time it is for one, [`browser`] what a person sees,
-//! [`certificates`] what TLS needs. The gateway is the crate `dev_gateway`, in the test's own process.
+//! [`certificates`] what TLS needs, [`faults`] what can be broken when, [`proxy`] what links are broken with,
+//! [`size`] how much of all that is asked for, [`ticks`] what is read of a log of cron. The gateway is the crate `dev_gateway`, in the test's own process.
 //!
 //! Nothing here knows what a connector *should* do, but for one thing: every [`Connector`] that a
 //! test ends is asked whether its books balance (see [`metrics::Metrics::balance`]).
@@ -16,6 +17,7 @@ pub mod browser;
 pub mod certificates;
 pub mod conformance;
 pub mod connector;
+pub mod faults;
 pub mod gateway;
 pub mod kafka;
 pub mod kubernetes;
@@ -23,8 +25,11 @@ pub mod metrics;
 pub mod mosquitto;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
 pub mod scripted;
+pub mod size;
 pub mod sqs;
+pub mod ticks;
 pub mod wait;
 pub mod wall_clock;
 

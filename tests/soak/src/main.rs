@@ -13,8 +13,6 @@
 mod feed;
 mod memory;
 mod overload;
-mod proxy;
-mod schedule;
 mod soak;
 mod source;
 mod tail;
@@ -25,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use golden::replace_marked;
-use schedule::Choice;
+use integration::faults::Choice;
 use soak::{Outcome, Size, run};
 use source::kafka::Kafka;
 use source::mqtt::Mqtt;

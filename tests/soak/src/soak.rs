@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use integration::faults::{Choice, Kind, Planned, Schedule};
 use integration::kafka::{Rebalances, Sampler};
+use integration::proxy::Proxy;
 use integration::{Connector, Gateway, Launch, WallClock, judged, root, unique};
 use ledger_checker::notes::Notes;
 use ledger_checker::plan::{Fault, FaultKind, Run};
@@ -20,8 +22,6 @@ use tokio::time::sleep;
 use crate::feed::{Pace, Rate, SharedNotes, feed};
 use crate::memory::Memory;
 use crate::overload::CALM;
-use crate::proxy::Proxy;
-use crate::schedule::{Choice, Kind, Planned, Schedule};
 use crate::source::{CONCURRENCY, Disk, Source};
 use crate::tail::Tail;
 use counts::Counts;

@@ -13,16 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+use integration::faults::Kind;
 use integration::kafka::Sampler;
 use integration::process::{Signal, resident, send};
+use integration::proxy::Proxy;
 use integration::{Launch, script, unique};
 use ledger_checker::plan::{Broker, Message, Ordering, Settling, TRAVEL_MS};
 use tokio::task::JoinHandle;
 
 use crate::feed::{KEYS, Rate};
 use crate::overload::Flood;
-use crate::proxy::Proxy;
-use crate::schedule::Kind;
 
 /// How long a lease lasts, where there are any: shorter than any freeze of a run.
 pub(crate) const LEASE_SECONDS: u64 = 4;

@@ -2,21 +2,17 @@
 
 use std::time::Duration;
 
+use integration::faults::{Kind, Link};
 use integration::process::Signal;
-use serde_json::{Value, json};
+use integration::proxy::{Proxy, Weather};
+use serde_json::json;
 
 use super::{FUNCTIONS, Soak};
-use crate::proxy::{Proxy, Weather};
-use crate::schedule::{Kind, Link};
 use crate::source::{CONCURRENCY, Source};
 use crate::tail::REFUSAL;
 
 /// How long a call takes, in milliseconds, while all is well.
 const CALL_MS: (u64, u64) = (1, 10);
-/// How long the first calls of a cold function take: a tenth of what a scaled-down cluster may take, within the timeout.
-const COLD_MS: u64 = 2_500;
-/// How long they take where a machine has to be started first.
-const LONG_COLD_MS: u64 = 90_000;
 /// The part of all calls that is refused, where there are to be dead letters: so many that some events are refused by both
 /// functions.
 const REFUSED: f64 = 0.05;
@@ -69,31 +65,13 @@ impl<S: Source> Soak<S> {
                 self.gateway.stop(lasts.as_millis()).await;
                 self.wait(lasts).await;
             }
-            Kind::BadAnswers => {
-                let all = json!([
-                    { "share": 0.1, "fault": { "status": 500 } },
-                    { "share": 0.1, "fault": { "status": 503 } },
-                    { "share": 0.1, "fault": { "do": "reset" } },
-                ]);
-                self.functions(json!({ "mix": all }), lasts).await;
-            }
-            Kind::SlowAnswers => {
-                self.functions(json!({ "delay_ms": 100, "delay_max_ms": 400 }), lasts).await;
+            Kind::BadAnswers | Kind::SlowAnswers | Kind::ColdStart | Kind::LongColdStart => {
+                self.functions(&FUNCTIONS, kind, lasts).await;
             }
             Kind::RollingUpdate => {
-                let [function, _] = FUNCTIONS;
-                self.gateway.platform(&json!({ "hidden": { function: 1 } })).await;
-                self.gateway.fault(function, &json!({ "status": 503 })).await;
-                self.wait(lasts).await;
-                self.functions_are_well().await;
-            }
-            Kind::ColdStart => {
-                let cold = json!({ "delay_ms": COLD_MS, "times": CONCURRENCY });
-                self.functions(cold, lasts).await;
-            }
-            Kind::LongColdStart => {
-                let cold = json!({ "delay_ms": LONG_COLD_MS, "times": CONCURRENCY });
-                self.functions(cold, lasts).await;
+                let updated = &FUNCTIONS[..1];
+                self.gateway.platform(&json!({ "hidden": { updated[0]: 1 } })).await;
+                self.functions(updated, kind, lasts).await;
             }
             Kind::NoListing => {
                 self.gateway.platform(&json!({ "listing": { "status": 500 } })).await;
@@ -121,9 +99,11 @@ impl<S: Source> Soak<S> {
         }
     }
 
-    /// All functions meet this for a while.
-    async fn functions(&mut self, fault: Value, lasts: Duration) {
-        for function in FUNCTIONS {
+    /// These functions meet for a while what this does to calls.
+    async fn functions(&mut self, functions: &[&str], kind: Kind, lasts: Duration) {
+        let running = u32::try_from(CONCURRENCY).expect("few run at a time");
+        let fault = json!(kind.of_calls(running));
+        for function in functions {
             self.gateway.fault(function, &fault).await;
         }
         self.wait(lasts).await;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use integration::kafka::{Broker, Record, Sampler};
+use integration::proxy::Proxy;
 use integration::{Launch, unique};
 use ledger_checker::plan::{self, Ordering, Settling};
 
 use super::{CONCURRENCY, Disk, Event, Process, Promise, Publisher, Source, Unsure};
-use crate::proxy::Proxy;
 
 /// What the connector is to the broker; everybody else is nobody, who may do everything.
 const CONNECTOR: &str = "connector";

@@ -6,12 +6,12 @@ use std::io;
 use std::time::Duration;
 
 use integration::Launch;
+use integration::proxy::Proxy;
 use ledger_checker::plan::{Broker, Message, Ordering};
 use tokio::time::timeout;
 
 use super::{CONCURRENCY, Disk, Event, Process, Promise, Publisher, Source, Unsure, single};
 use crate::overload::CALM;
-use crate::proxy::Proxy;
 use wire::{FEED_IN_TABLE, Link, Packet, Published};
 
 const SESSION: &str = "soak";

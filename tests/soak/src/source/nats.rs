@@ -7,6 +7,8 @@ use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{self, Stream};
 use async_nats::jetstream::{self, Context};
+use integration::faults::Kind;
+use integration::proxy::Proxy;
 use integration::{Launch, until};
 use ledger_checker::plan::{Broker, Message, Ordering, Settling};
 use tokio::time::sleep;
@@ -17,8 +19,6 @@ use super::{
 };
 use crate::feed::Rate;
 use crate::overload::CALM;
-use crate::proxy::Proxy;
-use crate::schedule::Kind;
 
 const STREAM: &str = "S";
 const SUBJECTS: &str = "s.>";

@@ -6,6 +6,8 @@
 use std::time::Duration;
 
 use integration::Launch;
+use integration::faults::Kind;
+use integration::proxy::{Proxy, Weather};
 use ledger_checker::plan::{Broker, Message, Ordering};
 use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
@@ -16,8 +18,6 @@ use super::{
     Unsure, single,
 };
 use crate::overload::{CALM, Flood};
-use crate::proxy::{Proxy, Weather};
-use crate::schedule::Kind;
 
 /// How many messages SQS takes and gives at a time.
 const TOGETHER: usize = 10;

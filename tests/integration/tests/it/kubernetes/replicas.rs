@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dev_gateway::{Calls, Config, DevGateway, Function};
 use integration::process::Signal;
+use integration::ticks::{Missed, moment};
 use integration::{Connector, Launch, until};
 
 /// How many there are at any time.
@@ -106,16 +107,20 @@ impl Replicas {
             self.logs.extend(replica.kill_now().await.lines);
         }
         let calls = self.gateway.ledger().calls();
-        let scheduled: Vec<u64> =
-            calls.iter().map(|call| second(call.header("x-cron-scheduled"))).collect();
-        let called: BTreeSet<u64> = scheduled.iter().copied().collect();
+        let scheduled = calls.iter().map(|call| call.header("x-cron-scheduled"));
+        let scheduled: Vec<i64> = scheduled
+            .map(|instant| moment(instant.expect("a call says its tick")) / 1000)
+            .collect();
+        let called: BTreeSet<i64> = scheduled.iter().copied().collect();
         assert_eq!(called.len(), scheduled.len(), "a tick was called twice");
-        let span = called.last().expect("calls") - called.first().expect("calls");
+        let span = *called.first().expect("calls")..=*called.last().expect("calls");
+        let missed = self.logs.iter().filter_map(|line| Missed::read(line));
         let books = Books {
-            ticks: usize::try_from(span).expect("seconds of a test") + 1,
+            ticks: span.clone().count(),
             called: called.len(),
-            missed: ticks(&self.logs, "Missed: "),
-            in_doubt: ticks(&self.logs, "In doubt: "),
+            // Replicas that are slow to begin, or to end, miss some before the first call, or after the last one.
+            missed: missed.flat_map(|it| it.instants()).filter(|it| span.contains(it)).count(),
+            in_doubt: in_doubt(&self.logs),
         };
         let Books { ticks, called, missed, in_doubt } = books;
         assert!(called + missed + in_doubt >= ticks, "not all are accounted for: {books:?}");
@@ -128,12 +133,24 @@ impl Replicas {
 }
 
 /// What became of all ticks from the first that was called to the last.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Books {
     ticks: usize,
     called: usize,
     missed: usize,
     in_doubt: usize,
+}
+
+impl Books {
+    /// Those of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            ticks: self.ticks + other.ticks,
+            called: self.called + other.called,
+            missed: self.missed + other.missed,
+            in_doubt: self.in_doubt + other.in_doubt,
+        }
+    }
 }
 
 fn leads(replica: &Connector) -> bool {
@@ -142,19 +159,12 @@ fn leads(replica: &Connector) -> bool {
     news.is_some_and(|line| line.contains("this replica"))
 }
 
-/// How many ticks the lines that begin so speak of.
-fn ticks(log: &[String], beginning: &str) -> usize {
-    let lines = log.iter().filter(|line| line.contains(beginning));
+/// How many ticks a log says are in doubt.
+fn in_doubt(log: &[String]) -> usize {
+    let lines = log.iter().filter(|line| line.contains("In doubt: "));
     lines.map(|line| ticks_of(line).unwrap_or_else(|| panic!("{line}"))).sum()
 }
 
 fn ticks_of(line: &str) -> Option<usize> {
     line.split_once("ticks=")?.1.split(' ').next()?.parse().ok()
-}
-
-/// The second of a tick, since 1970.
-fn second(scheduled: Option<&str>) -> u64 {
-    let instant = humantime::parse_rfc3339(scheduled.expect("a call says its tick"));
-    let since = instant.expect("an instant").duration_since(std::time::UNIX_EPOCH);
-    since.expect("after 1970").as_secs()
 }

@@ -16,16 +16,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::account::Account;
-use super::replicas::Replicas;
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/openfaas/leases";
-const TOKEN: &str = "token-of-the-account";
-/// How often the replica that calls is killed, unless `KILLS` says otherwise.
-const KILLS: u32 = 20;
+pub(super) const TOKEN: &str = "token-of-the-account";
 
 /// The API server's stand-in, with the one Lease that there is.
 #[derive(Clone)]
-struct ApiServer(Arc<Mutex<Kept>>);
+pub(super) struct ApiServer(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
@@ -34,11 +31,11 @@ struct Kept {
 }
 
 impl ApiServer {
-    /// Starts it, and gives its address.
-    async fn start() -> String {
+    /// Starts it, and gives its address: `host:port`.
+    pub(super) async fn start() -> String {
         let server = Self(Arc::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("it listens"));
+        let address = listener.local_addr().expect("it listens").to_string();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.expect("a client connects");
@@ -51,7 +48,7 @@ impl ApiServer {
                 tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
             }
         });
-        url
+        address
     }
 
     async fn answer(
@@ -116,20 +113,11 @@ fn status(code: StatusCode, message: &str) -> (StatusCode, Value) {
     )
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn three_replicas_whose_leader_is_killed_again_and_again_call_each_tick_once() {
-    let kills = std::env::var("KILLS").unwrap_or_default();
-    let kills = if kills.is_empty() { KILLS } else { kills.parse().expect("a number") };
-    let api = ApiServer::start().await;
-    let account = Account::new(TOKEN, None);
-    let launch = Launch::new("cron")
+/// Replicas that share the Lease of the API server at this address.
+pub(super) fn launch(api: &str, account: &Account) -> Launch {
+    Launch::new("cron")
         .set("lease", "cron")
         .set("lease_duration", "2s")
-        .set("kubernetes_api", api)
-        .set("kubernetes_account", account.folder());
-    let mut replicas = Replicas::start(launch).await;
-    for _ in 0..kills {
-        replicas.kill_leader().await;
-    }
-    println!("{:?}, {kills} leaders killed", replicas.books().await);
+        .set("kubernetes_api", format!("http://{api}"))
+        .set("kubernetes_account", account.folder())
 }

@@ -25,7 +25,7 @@ const SHARES_A_SECOND: usize = 20;
 
 /// What connections go through.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) enum Weather {
+pub enum Weather {
     /// Everything is passed on at once.
     #[default]
     Fair,
@@ -48,7 +48,7 @@ const FORBIDDEN: &[u8] = b"HTTP/1.1 403 Forbidden\r\n\
     {\"__type\":\"AccessDenied\",\"message\":\"forbidden\"}";
 
 /// A listening proxy; it ends when it is dropped.
-pub(crate) struct Proxy {
+pub struct Proxy {
     address: SocketAddr,
     to: Arc<Mutex<String>>,
     weather: watch::Sender<Weather>,
@@ -57,7 +57,10 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Listens on a free port. Connections are closed until it is told where they [lead](Self::leads_to).
-    pub(crate) async fn listen() -> Self {
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it listens");
         let to = Arc::<Mutex<String>>::default();
@@ -67,20 +70,24 @@ impl Proxy {
     }
 
     /// Where the next connections lead: `host:port`.
-    pub(crate) fn leads_to(&self, address: &str) {
+    pub fn leads_to(&self, address: &str) {
         *self.to.lock().unwrap_or_else(PoisonError::into_inner) = address.to_owned();
     }
 
     /// `host:port`.
-    pub(crate) fn address(&self) -> String {
+    #[must_use]
+    pub fn address(&self) -> String {
         self.address.to_string()
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    /// The port of that.
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    pub(crate) fn set(&self, weather: Weather) {
+    /// What connections go through from now on, those that there are as well.
+    pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
 }

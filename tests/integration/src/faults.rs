@@ -4,25 +4,29 @@
 //! is much rarer than another.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use dev_gateway::Fault;
 use ledger_checker::plan::FaultKind;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
+use tokio::time::sleep;
 
 use crate::proxy::Weather;
 
 /// Where a link leads, seen from the connector.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Link {
+pub enum Link {
+    /// To the broker.
     Broker,
+    /// To the gateway.
     Gateway,
 }
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// The weather on a link.
     Link(Link, Weather),
     /// SIGKILL for the connector, and another is started at once.
@@ -62,25 +66,28 @@ pub(crate) enum Kind {
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Planned {
+pub struct Planned {
     /// How long after the one before has healed it begins.
-    pub(crate) after: Duration,
-    pub(crate) kind: Kind,
-    pub(crate) lasts: Duration,
+    pub after: Duration,
+    /// What is done.
+    pub kind: Kind,
+    /// How long it is left so.
+    pub lasts: Duration,
 }
 
 /// Which faults are wanted, by parts of their names as the table has them: `SIGKILL`, `link to the broker`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Choice {
+pub struct Choice {
     /// These alone; empty, all.
-    pub(crate) only: Vec<String>,
+    pub only: Vec<String>,
     /// Not these.
-    pub(crate) without: Vec<String>,
+    pub without: Vec<String>,
 }
 
 impl Choice {
     /// Whether this one is wanted.
-    pub(crate) fn has(&self, kind: Kind) -> bool {
+    #[must_use]
+    pub fn has(&self, kind: Kind) -> bool {
         let name = kind.to_string();
         let is_one_of = |parts: &[String]| parts.iter().any(|part| name.contains(part));
         match kind {
@@ -90,13 +97,14 @@ impl Choice {
     }
 
     /// Whether calls have to be waited for much longer than usual.
-    pub(crate) fn has_long_calls(&self) -> bool {
+    #[must_use]
+    pub fn has_long_calls(&self) -> bool {
         self.only.contains(&Kind::LongColdStart.to_string())
     }
 }
 
 /// The faults of a run, without end.
-pub(crate) struct Schedule {
+pub struct Schedule {
     random: StdRng,
     kinds: Vec<Kind>,
     round: Vec<Kind>,
@@ -106,10 +114,15 @@ pub(crate) struct Schedule {
 const LATE: Duration = Duration::from_millis(150);
 /// So narrow that a batch of events takes a while, and no call or lease runs out.
 const NARROW: u32 = 256 * 1024;
+/// How long the first calls of a cold function take: a tenth of what a scaled-down cluster may take, within the timeout.
+const COLD: Duration = Duration::from_millis(2_500);
+/// How long they take where a machine has to be started first.
+const LONG_COLD: Duration = Duration::from_secs(90);
 
 impl Schedule {
     /// With every kind that is wanted, but those that this source's broker cannot stand.
-    pub(crate) fn new(seed: u64, wanted: &Choice, unfit: &[Kind]) -> Self {
+    #[must_use]
+    pub fn new(seed: u64, wanted: &Choice, unfit: &[Kind]) -> Self {
         let weathers = [
             Weather::Closed,
             Weather::Reset,
@@ -148,7 +161,8 @@ impl Schedule {
     }
 
     /// How many rounds are over, once the fault that was given last is.
-    pub(crate) fn rounds(&self) -> usize {
+    #[must_use]
+    pub fn rounds(&self) -> usize {
         self.rounds
     }
 }
@@ -191,8 +205,30 @@ impl Kind {
         }
     }
 
+    /// What the calls of a function meet while it lasts, of which at most `running` run at a time; `None`: nothing that the
+    /// gateway would do to them.
+    #[must_use]
+    pub fn of_calls(self, running: u32) -> Option<Fault> {
+        match self {
+            Self::BadAnswers => Some(Fault::mix([
+                (0.1, Fault::status(500)),
+                (0.1, Fault::status(503)),
+                (0.1, Fault::reset()),
+            ])),
+            Self::SlowAnswers => {
+                let [least, most] = [100, 400].map(Duration::from_millis);
+                Some(Fault::none().delay_between(least, most))
+            }
+            Self::RollingUpdate => Some(Fault::status(503)),
+            Self::ColdStart => Some(Fault::slow(COLD).times(running)),
+            Self::LongColdStart => Some(Fault::slow(LONG_COLD).times(running)),
+            _ => None,
+        }
+    }
+
     /// What it is to the judge.
-    pub(crate) fn judged_as(self) -> FaultKind {
+    #[must_use]
+    pub fn judged_as(self) -> FaultKind {
         match self {
             Self::Kill => FaultKind::Kill,
             Self::Replace => FaultKind::Leave,
@@ -210,6 +246,17 @@ impl Kind {
             Self::ColdStart | Self::LongColdStart | Self::NoListing => FaultKind::Strain,
             Self::ClockAhead | Self::ClockBehind => FaultKind::Strain,
         }
+    }
+}
+
+/// Every other time, waits for the turn of a second, when ticks fall due: until just before, or just after it.
+pub async fn turn_of_a_second(random: &mut StdRng) {
+    if random.random() {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let left = Duration::from_secs(1) - Duration::from_nanos(since.subsec_nanos().into());
+        let before = Duration::from_millis(10);
+        let after = Duration::from_millis(random.random_range(0..50));
+        sleep((left + after).saturating_sub(before)).await;
     }
 }
 
