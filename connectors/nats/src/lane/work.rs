@@ -323,7 +323,9 @@ impl Running {
                 );
                 settler.meters.recovered.inc();
                 place.about = Some(position.sequence);
-                self.pending.track(place, slot.submit(fetched(*message)));
+                let mut event = fetched(*message);
+                event.last_delivery = true;
+                self.pending.track(place, slot.submit(event));
             }
             Found::Gone => self.settling.push(settler.clone().pass_over(place.subject).boxed()),
             Found::Later(why) => {
