@@ -1,5 +1,6 @@
 //! A lane at work: asking for messages, tracking what became of them, extending their leases.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::asking::{Asking, Step};
-use super::unreadable::{self, Losses, Search};
+use super::unreadable::{self, Cursor, Losses, Search};
 use super::{Ended, Served, Shared, becomes};
 use crate::binding::condition;
 use crate::letters::Letters;
@@ -23,6 +24,7 @@ use crate::message::{Position, fetched, kept};
 use crate::pull::{Pull, Pulled};
 use crate::settle::{IN_PROGRESS, Settler};
 use crate::skipped::Found;
+use crate::stored::Stored;
 
 /// What a message is taken for before any has been seen.
 const TYPICAL: usize = 16 * 1024;
@@ -58,6 +60,10 @@ pub(super) struct Running {
     alone: bool,
     wait: Duration,
     losses: Losses,
+    /// Where the search for what breaks the connection goes on, if it has not ended.
+    rest: Option<Cursor>,
+    /// The part of it that is under way beside everything else, if any.
+    searching: FuturesUnordered<BoxFuture<'static, Result<Search, String>>>,
     head_age: Seconds,
 }
 
@@ -77,6 +83,8 @@ impl Running {
             alone: false,
             wait: FIRST_WAIT,
             losses,
+            rest: None,
+            searching: FuturesUnordered::new(),
             head_age,
         }
     }
@@ -101,6 +109,7 @@ impl Running {
                 (place, settled) = self.pending.next() => self.settle(place, settled),
                 Some(()) = self.settling.next() => {}
                 Some((place, slot, found)) = self.finding.next() => self.found(place, slot, found),
+                Some(searched) = self.searching.next() => self.searched(searched),
                 _ = extend.tick(), if !self.pending.is_empty() => self.extend().await,
                 Some(pulled) = next_of(&mut self.late) => self.came_late(pulled),
                 () = shared.lane.ended() => break,
@@ -160,7 +169,7 @@ impl Running {
             }
             Step::Paused => return Ok(Some(self.opening())),
             Step::Searched(Ok(search)) => {
-                self.rescue(search);
+                self.searched(Ok(search));
                 return Ok(Some(self.opening()));
             }
             Step::Searched(Err(why)) => {
@@ -199,15 +208,30 @@ impl Running {
     /// The connection was lost while a request was open.
     async fn ask_anew(&mut self, asking: Asking) -> Asking {
         self.retire(asking).await;
-        if self.shared.served.skipped.is_none() && self.losses.is_suspicious() {
-            return self.searching();
+        if self.shared.served.skipped.is_none()
+            && self.losses.is_suspicious()
+            && self.searching.is_empty()
+        {
+            let search = unreadable::search(Arc::clone(&self.shared), self.known(), self.rest);
+            return Asking::Searching(search.boxed());
         }
         self.opening()
     }
 
-    fn searching(&self) -> Asking {
-        let known = self.pending.waiting().map(|place| place.about.unwrap_or(place.sequence));
-        Asking::Searching(unreadable::search(Arc::clone(&self.shared), known.collect()).boxed())
+    /// What is here is not what breaks the connection.
+    fn known(&self) -> HashSet<u64> {
+        self.pending.waiting().map(|place| place.about.unwrap_or(place.sequence)).collect()
+    }
+
+    /// What a part of a search has come to. Where it failed, the next loss takes it up again.
+    fn searched(&mut self, searched: Result<Search, String>) {
+        let Ok(Search { found, rest }) = searched else { return };
+        self.rescue(found);
+        self.rest = rest;
+        if let Some(rest) = rest {
+            let next = unreadable::search_on(Arc::clone(&self.shared), self.known(), rest);
+            self.searching.push(next.boxed());
+        }
     }
 
     /// Closes a request that is over, or the one before it that still waits if this one is to wait
@@ -286,9 +310,9 @@ impl Running {
     }
 
     /// Calls what was found to break the connection.
-    fn rescue(&mut self, search: Search) {
+    fn rescue(&mut self, found: Vec<(Subject, Stored)>) {
         let limited = self.shared.served.terms.max_deliver.is_some();
-        for (subject, message) in search.found {
+        for (subject, message) in found {
             let Position { sequence, published, .. } = message.position;
             if self.is_not_ours(&message.subject) {
                 self.settling.push(self.settler().pass_over(subject).boxed());
@@ -304,7 +328,7 @@ impl Running {
             self.shared.served.settler.meters.unreadable.inc();
             let place = Place { subject, sequence, published, delivered: 1, about: None };
             let mut event = fetched(message);
-            event.last_delivery = limited;
+                event.last_delivery = limited;
             self.pending.track(place, slot.submit(event));
         }
     }
