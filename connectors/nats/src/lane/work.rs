@@ -21,6 +21,7 @@ use super::{Ended, Served, Shared, becomes};
 use crate::binding::condition;
 use crate::letters::Letters;
 use crate::message::{Position, fetched, kept};
+use crate::owners::Callees;
 use crate::pull::{Pull, Pulled};
 use crate::settle::{IN_PROGRESS, Settler};
 use crate::skipped::Found;
@@ -92,7 +93,7 @@ impl Running {
     pub(super) async fn run(mut self) -> Ended {
         let shared = Arc::clone(&self.shared);
         let Served { intake, settler, terms, .. } = &shared.served;
-        let (mut topics, mut watched) = (intake.topics(), settler.watched.clone());
+        let (mut changes, mut watched) = (shared.served.share.changes(), settler.watched.clone());
         let mut platform = intake.platform();
         let every = terms.extend_every();
         let mut extend = interval_at(Instant::now() + every, every);
@@ -122,8 +123,8 @@ impl Running {
                 _ = watched.other_than(asked_on), if is_open => {
                     asking = self.ask_anew(asking).await;
                 }
-                changed = topics.changed(), if is_open => {
-                    if changed.is_ok() && !shared.served.is_wanted() {
+                changed = changes.next(), if is_open => {
+                    if changed.is_some() && !shared.served.is_wanted() {
                         asking = self.close(asking).await;
                     }
                 }
@@ -280,10 +281,10 @@ impl Running {
         // Half the way to what is seen, and room for twice that.
         self.typical =
             (self.typical / 2 + message.payload.len()).clamp(TYPICAL, self.shared.served.largest);
-        if self.is_not_ours(&message.subject) {
+        let Some(callees) = self.callees(&message.subject) else {
             self.settling.push(self.settler().pass_over(subject).boxed());
             return;
-        }
+        };
         let Position { sequence, published, delivered, .. } = position;
         let place = Place { subject, sequence, published, delivered, about: None };
         if let Some(skipped) = self.shared.served.skipped.clone() {
@@ -298,15 +299,19 @@ impl Running {
             return;
         }
         let mut event = kept(message.message, &position);
+        event.among = callees.among;
         event.last_delivery = self.shared.served.terms.is_last(delivered);
         self.pending.track(place, slot.submit(event));
     }
 
-    /// Whether a message on `subject` is to be acknowledged without a call: it is another
-    /// consumer's of ours, or a dead letter that a pattern happens to match.
-    fn is_not_ours(&mut self, subject: &str) -> bool {
+    /// Who is called with a message on `subject`: not who is called by another consumer of ours, and
+    /// nobody with a dead letter that a pattern happens to match.
+    fn callees(&mut self, subject: &str) -> Option<Callees> {
         let served = &self.shared.served;
-        (!served.is_exact() && self.letters.contains(subject)) || served.is_anothers(subject)
+        if !served.is_exact() && self.letters.contains(subject) {
+            return None;
+        }
+        served.share.callees(subject)
     }
 
     /// Calls what was found to break the connection.
@@ -314,10 +319,10 @@ impl Running {
         let limited = self.shared.served.terms.max_deliver.is_some();
         for (subject, message) in found {
             let Position { sequence, published, .. } = message.position;
-            if self.is_not_ours(&message.subject) {
+            let Some(callees) = self.callees(&message.subject) else {
                 self.settling.push(self.settler().pass_over(subject).boxed());
                 continue;
-            }
+            };
             // What there is no room for breaks the connection once more, and is found once more.
             let Some(slot) = self.shared.unreadable.try_slot(message.payload.len()) else { break };
             tracing::warn!(
@@ -328,7 +333,8 @@ impl Running {
             self.shared.served.settler.meters.unreadable.inc();
             let place = Place { subject, sequence, published, delivered: 1, about: None };
             let mut event = fetched(message);
-                event.last_delivery = limited;
+            event.among = callees.among;
+            event.last_delivery = limited;
             self.pending.track(place, slot.submit(event));
         }
     }
