@@ -74,16 +74,25 @@ impl Share {
         serving.any(|index| known.owners[*index].name == self.consumer)
     }
 
-    /// Who is called with a message on `subject`. `None`: it is to be acknowledged without a call.
-    pub(crate) fn callees(self: &Arc<Self>, subject: &str) -> Option<Callees> {
+    /// Who is called with a message on `subject`; `asked`: none but these. `None`: it is to be
+    /// acknowledged without a call.
+    pub(crate) fn callees(
+        self: &Arc<Self>,
+        subject: &str,
+        asked: Option<Vec<FunctionName>>,
+    ) -> Option<Callees> {
         let known = self.known();
-        if known.owners.len() <= 1 {
+        if asked.is_none() && known.owners.len() <= 1 {
             return Some(Callees { among: None });
         }
         let functions = known.map.functions(subject);
+        let is_waiting = functions.is_empty() && asked.is_none();
         let (share, to) = (Arc::clone(self), subject.to_owned());
-        let is_meant = move |function: &FunctionName| share.calls(function, &to);
-        let is_ours = if functions.is_empty() {
+        let is_meant = move |function: &FunctionName| {
+            asked.as_ref().is_none_or(|asked| asked.contains(function))
+                && share.calls(function, &to)
+        };
+        let is_ours = if is_waiting {
             // Its functions may be on their way back, and whose they are is seen then.
             self.holds || known.caller(None, subject).is_none_or(|it| self.is(it))
         } else {

@@ -304,14 +304,12 @@ impl Running {
         self.pending.track(place, slot.submit(event));
     }
 
-    /// Who is called with a message on `subject`: not who is called by another consumer of ours, and
-    /// nobody with a dead letter that a pattern happens to match.
+    /// Who is called with a message on `subject`: not who is called by another consumer of ours, or
+    /// whose pattern happens to match where dead letters go. `None`: nobody is.
     fn callees(&mut self, subject: &str) -> Option<Callees> {
         let served = &self.shared.served;
-        if !served.is_exact() && self.letters.contains(subject) {
-            return None;
-        }
-        served.share.callees(subject)
+        let asked = if served.is_exact() { None } else { self.letters.asked_for(subject) };
+        served.share.callees(subject, asked)
     }
 
     /// Calls what was found to break the connection.

@@ -327,6 +327,24 @@ async fn a_letter_is_stored_with_everything_and_not_consumed_again() {
     connector.balanced().await;
 }
 
+#[tokio::test]
+async fn a_letter_calls_who_asked_for_it_by_name() {
+    let mut server = Server::start().await;
+    let stream = server.stream("S", &["s.>"]).await;
+    let functions = [
+        Function::named("f").topic("s.>").answer(dev_gateway::Reply::status(400)),
+        Function::named("h").topic("s.dead").echo(),
+    ];
+    let gateway = gateway(functions).await;
+    let env = [("stream", "S"), ("dead_letter", "subject:s.dead")];
+    let connector = Connector::ready(&server, &gateway, &env).await;
+    server.publish("s.x", "x").await;
+    gateway.ledger().wait_for("the letter", |calls| calls.of("h").count() == 1).await;
+    until_empty(&stream, &consumers(&stream).await[0].name).await;
+    assert_eq!(gateway.ledger().calls().len(), 2, "the pattern does not bring it");
+    connector.balanced().await;
+}
+
 /// Of the server, and of the letters' stream.
 #[tokio::test]
 async fn a_letter_that_its_notes_make_too_large_is_stored_with_the_least_of_them() {
