@@ -155,14 +155,7 @@ fn options(config: &Arc<NatsConfig>) -> ConnectOptions {
     .connection_timeout(PATIENCE)
     .request_timeout(Some(PATIENCE))
     .ping_interval(PING)
-    // Replicas that lost the same server must not return in step.
-    .reconnect_delay_callback(|attempt| {
-        if attempt <= 1 {
-            return Duration::ZERO;
-        }
-        let wait = Duration::from_millis(100) * 2_u32.saturating_pow(attempt.min(10) as u32 - 2);
-        wait.min(LONGEST_WAIT).mul_f64(spread())
-    })
+    .reconnect_delay_callback(wait_before)
     .require_tls(tls.required);
     if tls.first {
         options = options.tls_first();
@@ -174,6 +167,16 @@ fn options(config: &Arc<NatsConfig>) -> ConnectOptions {
         options = options.add_client_certificate(cert.clone(), key.clone());
     }
     options
+}
+
+/// The wait before an attempt to connect, the first of them being number one. Replicas that lost
+/// the same server must not return in step.
+fn wait_before(attempt: usize) -> Duration {
+    if attempt <= 1 {
+        return Duration::ZERO;
+    }
+    let wait = Duration::from_millis(100) * 2_u32.saturating_pow(attempt.min(10) as u32 - 2);
+    wait.min(LONGEST_WAIT).mul_f64(spread())
 }
 
 /// Something between a half and one. The clock's last digits are random enough for this.
@@ -246,8 +249,12 @@ mod tests {
 
     #[test]
     fn the_wait_grows_and_is_spread() {
-        for _ in 0..100 {
-            assert!((0.5..1.0).contains(&spread()));
+        assert_eq!(wait_before(1), Duration::ZERO);
+        let full = [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000, 5_000];
+        for (attempt, full) in (2..).zip(full.map(Duration::from_millis)) {
+            let wait = wait_before(attempt);
+            assert!((full / 2..full).contains(&wait), "{wait:?} before attempt {attempt}");
         }
+        assert!(wait_before(usize::MAX) < LONGEST_WAIT);
     }
 }

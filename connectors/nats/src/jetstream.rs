@@ -4,7 +4,7 @@
 //! reason. Otherwise each topic gets a consumer of its own, so that one that nobody is mapped to
 //! waits without the others. Created ones are never changed or deleted either: their positions are
 //! what makes a function that comes back find what it missed. Several may bring the same message;
-//! the oldest handles it ([`crate::lane::Owners`]).
+//! who of them calls whom is [`crate::owners`]' affair.
 
 mod look;
 
@@ -26,8 +26,9 @@ use crate::binding::{Terms, condition};
 use crate::config::{JetStreamConfig, NatsConfig};
 use crate::confirmed::Teller;
 use crate::connect::{Link, PATIENCE, round_trip};
-use crate::lane::{Ended, Owner, Served};
+use crate::lane::{Ended, Served};
 use crate::meters::Meters;
+use crate::owners::{Owners, Share};
 use crate::refusals::Refusal;
 use crate::seldom::Seldom;
 use crate::settle::Settler;
@@ -48,7 +49,9 @@ pub(crate) struct Consumers {
     /// What is served now.
     open: BTreeMap<Key, Open>,
     /// Ours on each stream.
-    owners: BTreeMap<String, watch::Sender<Arc<[Owner]>>>,
+    owners: BTreeMap<String, watch::Sender<Owners>>,
+    /// What a bound consumer has beside it.
+    no_owners: watch::Sender<Owners>,
     /// How far each consumer was at the last look.
     floors: BTreeMap<Key, Floor>,
     /// Consumers that were bound: when they vanish, none is created in their place.
@@ -98,6 +101,7 @@ impl Consumers {
             link,
             open: BTreeMap::new(),
             owners: BTreeMap::new(),
+            no_owners: watch::Sender::new(Arc::new([])),
             floors: BTreeMap::new(),
             bound: BTreeSet::new(),
             shown: BTreeMap::new(),
@@ -209,15 +213,16 @@ impl Consumers {
                 Some(owners) if skipped.is_none() && key.1 != self.jetstream.durable => {
                     owners.subscribe()
                 }
-                _ => watch::Sender::new(Arc::from([])).subscribe(),
+                _ => self.no_owners.subscribe(),
             };
+            let share = Share::new(&key.1, !self.config.orders.is_empty(), &self.intake, owners);
             info!(stream = key.0, consumer = key.1, "serving");
             let served = Served {
                 intake: self.intake.clone(),
                 settler: self.settler.clone(),
                 terms,
                 delivers,
-                owners,
+                share: Arc::new(share),
                 largest,
                 skipped,
                 stop,

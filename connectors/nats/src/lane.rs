@@ -13,13 +13,13 @@ use std::sync::Arc;
 
 use async_nats::jetstream;
 use connector_core::lane::Unmatched;
-use connector_core::settings::UnmatchedPolicy;
 use connector_core::{Intake, Lane, LaneOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::binding::{Terms, condition};
 use crate::connect::Connection;
+use crate::owners::Share;
 use crate::pull::{Ask, Pull};
 use crate::settle::Settler;
 use crate::skipped::Skipped;
@@ -30,18 +30,6 @@ pub(crate) use work::place;
 
 /// What a message's subject and the protocol add to its payload and headers, at most.
 const AROUND: usize = 1_024;
-
-/// Which consumer handles a message that several of ours bring: the oldest that matches. What a
-/// younger one brings twice has been handled already, or will be. Sorted by age.
-pub(crate) type Owners = watch::Receiver<Arc<[Owner]>>;
-
-/// A consumer of ours on the stream.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owner {
-    pub(crate) created: i128,
-    pub(crate) name: String,
-    pub(crate) filter: Filter,
-}
 
 /// Why a lane ended.
 pub(crate) enum Ended {
@@ -58,8 +46,8 @@ pub(crate) struct Served {
     pub(crate) terms: Terms,
     /// What the consumer can deliver.
     pub(crate) delivers: Vec<Filter>,
-    /// Who of our consumers handles what. Empty for a bound one: everything is its own.
-    pub(crate) owners: Owners,
+    /// Which calls are its own.
+    pub(crate) share: Arc<Share>,
     /// The largest message that the stream takes.
     pub(crate) largest: usize,
     /// The consumer brings advisories about messages, not the messages.
@@ -94,19 +82,7 @@ impl Served {
 
     /// Whether anybody may want what it delivers: otherwise it stays at the server.
     fn is_wanted(&self) -> bool {
-        if self.intake.config().unmatched != UnmatchedPolicy::Hold {
-            return true;
-        }
-        let map = self.intake.topics().borrow().clone();
-        let mut wishes = map.wishes().iter().filter_map(|wish| Filter::parse(&wish.item).ok());
-        wishes.any(|wish| self.delivers.iter().any(|mine| mine.overlaps(&wish)))
-    }
-
-    /// Whether a message on `subject` is another consumer's of ours.
-    fn is_anothers(&self, subject: &str) -> bool {
-        let owners = self.owners.borrow();
-        let owner = owners.iter().find(|owner| owner.filter.matches(subject));
-        owner.is_some_and(|owner| owner.name != self.terms.consumer)
+        self.share.is_wanted(&self.delivers)
     }
 }
 
@@ -129,14 +105,14 @@ impl Shared {
         alone: bool,
     ) -> Option<Result<(Pull, Connection), String>> {
         let Served { intake, settler, terms, .. } = &self.served;
-        let mut topics = intake.topics();
+        let mut changes = self.served.share.changes();
         let mut watched = settler.watched.clone();
         let mut platform = intake.platform();
         loop {
             while !self.served.is_wanted() {
                 // Nobody asks the server any more, and so nobody would see that it is well.
                 intake.conditions().forget(&condition(&terms.stream, &terms.consumer));
-                topics.changed().await.ok()?;
+                changes.next().await?;
             }
             becomes(&mut platform, true).await;
             watched.up().await;

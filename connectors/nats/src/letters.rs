@@ -2,13 +2,14 @@
 //!
 //! A pattern may match the subject that its own dead letters go to. They are then passed over: a
 //! function that would not answer the message well would not answer its letter either, for ever.
+//! Who asks for them by name is called.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use connector_core::Intake;
 use connector_core::dead_letter::Address;
-use connector_core::topics::TopicMap;
+use connector_core::topics::{Pattern, TopicMap};
+use connector_core::{FunctionName, Intake};
 
 /// The subjects of dead letters, by the settings and by the annotations as they are now.
 pub(crate) struct Letters {
@@ -24,14 +25,20 @@ impl Letters {
         Self { intake: intake.clone(), map, subjects }
     }
 
-    /// Whether letters go to this subject.
-    pub(crate) fn contains(&mut self, subject: &str) -> bool {
+    /// Who asks by name for what goes to this subject. `None`: letters do not go there.
+    pub(crate) fn asked_for(&mut self, subject: &str) -> Option<Vec<FunctionName>> {
         let topics = self.intake.topics();
         if !Arc::ptr_eq(&topics.borrow(), &self.map) {
             self.map = topics.borrow().clone();
             self.subjects = subjects(&self.intake, &self.map);
         }
-        self.subjects.contains(subject)
+        if !self.subjects.contains(subject) {
+            return None;
+        }
+        let mut wishes = self.map.wishes().iter();
+        let by_name =
+            wishes.find(|wish| matches!(&wish.pattern, Pattern::Exact(to) if **to == *subject));
+        Some(by_name.map(|wish| wish.functions.to_vec()).unwrap_or_default())
     }
 
     /// Every such subject.

@@ -24,6 +24,7 @@ mod lane;
 mod letters;
 mod message;
 mod meters;
+mod owners;
 mod proof;
 mod pull;
 mod refusals;

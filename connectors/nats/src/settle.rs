@@ -18,8 +18,9 @@ use crate::connect::Watched;
 use crate::meters::Meters;
 use crate::refusals::Refusals;
 
-/// How often a settlement is sent that nobody is there to take: a new leader may be on its way.
-const UNHEARD: u32 = 3;
+/// How often a settlement is sent that nobody is there to take, one each second: servers that have
+/// lost a leader take up to ten to notice and to choose another.
+const UNHEARD: u32 = 15;
 
 /// What is unwell while the server refuses to be told.
 const ACKNOWLEDGEMENTS: Condition = Condition::new("acknowledgements");

@@ -22,6 +22,8 @@ use crate::trouble::Trouble;
 /// The longest that SQS waits for a message before it answers that there is none.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// A lease of none would lend nothing.
+pub(crate) const SHORTEST_LEASE: Duration = Duration::from_secs(1);
 /// What `topic_attribute` takes for: whatever the message says, its queue is its topic.
 const NO_ATTRIBUTE: &str = "none";
 
@@ -108,7 +110,7 @@ impl SourceConfig for SqsConfig {
     }
 }
 
-/// `queue`, or a duration. SQS counts whole seconds; a lease of none would lend nothing.
+/// `queue`, or a duration. SQS counts whole seconds.
 fn lease(values: &mut Values) -> Option<Duration> {
     let name = "visibility_timeout";
     let text = values.text(name).unwrap_or_default();
@@ -119,8 +121,8 @@ fn lease(values: &mut Values) -> Option<Duration> {
         values.warning(name, "is neither a duration nor `queue`; 30s is used");
         return Some(DEFAULT_LEASE);
     };
-    let used = Duration::from_secs(lease.as_secs_f64().ceil() as u64)
-        .clamp(Duration::from_secs(1), LONGEST);
+    let used =
+        Duration::from_secs(lease.as_secs_f64().ceil() as u64).clamp(SHORTEST_LEASE, LONGEST);
     if used != lease {
         values.warning(
             name,

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::account::Account;
 use crate::api::{Api, Attributes};
-use crate::config::SqsConfig;
+use crate::config::{SHORTEST_LEASE, SqsConfig};
 use crate::message::{DataTypes, Origin};
 use crate::meters::{Meters, QueueMeters};
 use crate::queue::QueueRef;
@@ -187,7 +187,7 @@ impl Consumer {
 
     async fn serve(&self, api: Api, told: Option<Attributes>, settlers: &mut JoinSet<()>) -> Ended {
         let attributes = told.clone().unwrap_or_else(Attributes::usual);
-        let lease = self.config.lease.unwrap_or(attributes.lease);
+        let lease = self.config.lease.unwrap_or(attributes.lease).max(SHORTEST_LEASE);
         let core = self.intake.config();
         let window = at_least_one(core.function_concurrency.saturating_mul(2));
         let window = self.config.window.unwrap_or(window);

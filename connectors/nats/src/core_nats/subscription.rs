@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_nats::header::HeaderValue;
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
+use connector_core::event::Among;
 use connector_core::fail_point::{self, Step};
 use connector_core::lane::{Reply, Unmatched};
 use connector_core::{AnyOrder, Intake, Lane, LaneOptions, Pending, Settled, Verdict};
@@ -89,11 +90,17 @@ impl Subscription {
         // A server's own notes. Subscriptions that overlap are one queue group to the server, which
         // gives a message to one of them only.
         let subject = message.subject.as_str();
-        let is_letter = self.filter.is_wild() && self.letters.contains(subject);
-        if message.status.is_some() || is_letter || !self.filter.matches(subject) {
+        if message.status.is_some() || !self.filter.matches(subject) {
             return;
         }
-        let reply_to = self.is_request(&message).then(|| message.reply.clone()).flatten();
+        let letter = self.letters.asked_for(subject);
+        // What is stored as a letter is confirmed by its stream, not answered by a function.
+        let is_request = letter.is_none() && self.is_request(&message);
+        let asked = letter.filter(|_| self.filter.is_wild());
+        if asked.as_ref().is_some_and(Vec::is_empty) {
+            return;
+        }
+        let reply_to = is_request.then(|| message.reply.clone()).flatten();
         let Some(slot) = self.lane.try_slot(message.payload.len()) else {
             let why = if self.intake.is_draining() { Lost::Stopped } else { Lost::Full };
             self.meters.lost(why, 1);
@@ -105,7 +112,8 @@ impl Subscription {
             }
             return;
         };
-        let event = passing(message, reply_to.is_some());
+        let mut event = passing(message, reply_to.is_some());
+        event.among = asked.map(|asked| Among::new(move |function| asked.contains(function)));
         self.pending.track(reply_to, slot.submit(event));
     }
 

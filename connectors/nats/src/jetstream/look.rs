@@ -17,9 +17,9 @@ use tracing::info;
 use super::Consumers;
 use crate::binding::{self, Terms};
 use crate::connect::Link;
-use crate::lane::Owner;
 use crate::letters::Letters;
 use crate::meters::Backlog;
+use crate::owners::Owner;
 use crate::skipped::{self, Skipped};
 use crate::subject::{Filter, reduce};
 

@@ -6,6 +6,10 @@
 //! the consumer has delivered and nobody has acknowledged is looked through, in the server's own
 //! description ([`crate::stored`]), and what the library cannot read is called from there.
 //!
+//! What is not acknowledged may lie far behind, and each message between costs a question. So the
+//! lane waits for the first part of a search only, in which most searches end; the others come
+//! beside its work, with pauses.
+//!
 //! It is settled where its delivery would have been: the server finds a delivery by the message's
 //! number, which the subject of an acknowledgement carries.
 
@@ -29,6 +33,13 @@ use crate::subject::Filter;
 /// message comes again.
 const AROUND: Duration = Duration::from_secs(10);
 
+/// How many messages one part of a search looks at, at most, and how long it takes.
+const LOOKED_AT: usize = 1_000;
+const TAKES: Duration = Duration::from_secs(2);
+
+/// Between two parts.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// The times at which the connection was lost while messages were on their way.
 pub(super) struct Losses {
     last: Option<Instant>,
@@ -48,26 +59,56 @@ impl Losses {
     }
 }
 
-/// What was found, each with where it is settled.
+/// What one part of a search has come to.
 pub(super) struct Search {
+    /// What was found, each with where it is settled.
     pub(super) found: Vec<(Subject, Stored)>,
+    /// Where the next part begins. `None`: everything was looked at.
+    pub(super) rest: Option<Cursor>,
 }
 
-/// Looks for what breaks the connection among what is delivered and not acknowledged. `known` has
-/// been read, and is being called.
+/// How far a search has come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor {
+    /// Which of the consumer's filters is gone through.
+    filter: usize,
+    /// The next message's number.
+    next: u64,
+    /// What had been delivered when the search began: what comes later is not waited for.
+    last: u64,
+}
+
+/// Looks for what breaks the connection among what is delivered and not acknowledged, for a while.
+/// `known` has been read, and is being called.
 ///
 /// # Errors
-/// Why it could not be looked for, or not to the end.
-pub(super) async fn search(shared: Arc<Shared>, known: HashSet<u64>) -> Result<Search, String> {
+/// Why it could not be looked for.
+pub(super) async fn search(
+    shared: Arc<Shared>,
+    known: HashSet<u64>,
+    from: Option<Cursor>,
+) -> Result<Search, String> {
     let Shared { served, context, .. } = &*shared;
-    let looked = look(context, &served.terms, &known, served.intake.config().lane_window);
+    let at_most = served.intake.config().lane_window;
+    let looked = look(context, &served.terms, &known, from, at_most);
     served.settler.refusals.unless(is_request, looked).await.flatten()
+}
+
+/// The next part of a search, after a pause.
+pub(super) async fn search_on(
+    shared: Arc<Shared>,
+    known: HashSet<u64>,
+    from: Cursor,
+) -> Result<Search, String> {
+    tokio::time::sleep(PAUSE).await;
+    search(shared, known, Some(from)).await
 }
 
 async fn look(
     context: &Context,
     terms: &Terms,
     known: &HashSet<u64>,
+    from: Option<Cursor>,
     at_most: usize,
 ) -> Result<Search, String> {
     let Terms { stream, consumer, .. } = terms;
@@ -79,26 +120,34 @@ async fn look(
     };
     let mut found = Vec::new();
     if info.num_ack_pending <= known.len() {
-        return Ok(Search { found });
+        return Ok(Search { found, rest: None });
     }
     let everything = [Filter::everything()];
     let filters = if terms.filters.is_empty() { &everything[..] } else { &terms.filters };
-    for filter in filters {
-        let mut next = info.ack_floor.stream_sequence + 1;
-        while next <= info.delivered.stream_sequence && found.len() < at_most {
-            let Some(message) = fetch(context, stream, Which::from(next, filter)).await? else {
-                break;
-            };
-            let sequence = message.position.sequence;
-            next = sequence + 1;
-            let is_delivered = sequence <= info.delivered.stream_sequence;
-            if is_delivered && !message.is_readable && !known.contains(&sequence) {
-                let delivery = info.delivered.consumer_sequence;
-                found.push((place(terms, &message, delivery), message));
-            }
+    let Info { delivered, ack_floor, .. } = info;
+    let start = Cursor { filter: 0, next: 0, last: delivered.stream_sequence };
+    let mut cursor = from.unwrap_or(start);
+    let (begun, mut looked_at) = (Instant::now(), 0);
+    while let Some(filter) = filters.get(cursor.filter).filter(|_| found.len() < at_most) {
+        if looked_at == LOOKED_AT || begun.elapsed() >= TAKES {
+            return Ok(Search { found, rest: Some(cursor) });
+        }
+        let next = cursor.next.max(ack_floor.stream_sequence + 1);
+        let is_over = next > cursor.last;
+        let message =
+            if is_over { None } else { fetch(context, stream, Which::from(next, filter)).await? };
+        let Some(message) = message.filter(|it| it.position.sequence <= cursor.last) else {
+            cursor = Cursor { filter: cursor.filter + 1, next: 0, ..cursor };
+            continue;
+        };
+        looked_at += 1;
+        let sequence = message.position.sequence;
+        cursor.next = sequence + 1;
+        if !message.is_readable && !known.contains(&sequence) {
+            found.push((place(terms, &message, delivered.consumer_sequence), message));
         }
     }
-    Ok(Search { found })
+    Ok(Search { found, rest: None })
 }
 
 /// Where the delivery of a message is settled: how often it was delivered, its numbers in the

@@ -1,5 +1,6 @@
 //! A lane at work: asking for messages, tracking what became of them, extending their leases.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -15,14 +16,16 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::asking::{Asking, Step};
-use super::unreadable::{self, Losses, Search};
+use super::unreadable::{self, Cursor, Losses, Search};
 use super::{Ended, Served, Shared, becomes};
 use crate::binding::condition;
 use crate::letters::Letters;
 use crate::message::{Position, fetched, kept};
+use crate::owners::Callees;
 use crate::pull::{Pull, Pulled};
 use crate::settle::{IN_PROGRESS, Settler};
 use crate::skipped::Found;
+use crate::stored::Stored;
 
 /// What a message is taken for before any has been seen.
 const TYPICAL: usize = 16 * 1024;
@@ -58,6 +61,10 @@ pub(super) struct Running {
     alone: bool,
     wait: Duration,
     losses: Losses,
+    /// Where the search for what breaks the connection goes on, if it has not ended.
+    rest: Option<Cursor>,
+    /// The part of it that is under way beside everything else, if any.
+    searching: FuturesUnordered<BoxFuture<'static, Result<Search, String>>>,
     head_age: Seconds,
 }
 
@@ -77,6 +84,8 @@ impl Running {
             alone: false,
             wait: FIRST_WAIT,
             losses,
+            rest: None,
+            searching: FuturesUnordered::new(),
             head_age,
         }
     }
@@ -84,7 +93,7 @@ impl Running {
     pub(super) async fn run(mut self) -> Ended {
         let shared = Arc::clone(&self.shared);
         let Served { intake, settler, terms, .. } = &shared.served;
-        let (mut topics, mut watched) = (intake.topics(), settler.watched.clone());
+        let (mut changes, mut watched) = (shared.served.share.changes(), settler.watched.clone());
         let mut platform = intake.platform();
         let every = terms.extend_every();
         let mut extend = interval_at(Instant::now() + every, every);
@@ -101,6 +110,7 @@ impl Running {
                 (place, settled) = self.pending.next() => self.settle(place, settled),
                 Some(()) = self.settling.next() => {}
                 Some((place, slot, found)) = self.finding.next() => self.found(place, slot, found),
+                Some(searched) = self.searching.next() => self.searched(searched),
                 _ = extend.tick(), if !self.pending.is_empty() => self.extend().await,
                 Some(pulled) = next_of(&mut self.late) => self.came_late(pulled),
                 () = shared.lane.ended() => break,
@@ -113,8 +123,8 @@ impl Running {
                 _ = watched.other_than(asked_on), if is_open => {
                     asking = self.ask_anew(asking).await;
                 }
-                changed = topics.changed(), if is_open => {
-                    if changed.is_ok() && !shared.served.is_wanted() {
+                changed = changes.next(), if is_open => {
+                    if changed.is_some() && !shared.served.is_wanted() {
                         asking = self.close(asking).await;
                     }
                 }
@@ -160,7 +170,7 @@ impl Running {
             }
             Step::Paused => return Ok(Some(self.opening())),
             Step::Searched(Ok(search)) => {
-                self.rescue(search);
+                self.searched(Ok(search));
                 return Ok(Some(self.opening()));
             }
             Step::Searched(Err(why)) => {
@@ -199,15 +209,30 @@ impl Running {
     /// The connection was lost while a request was open.
     async fn ask_anew(&mut self, asking: Asking) -> Asking {
         self.retire(asking).await;
-        if self.shared.served.skipped.is_none() && self.losses.is_suspicious() {
-            return self.searching();
+        if self.shared.served.skipped.is_none()
+            && self.losses.is_suspicious()
+            && self.searching.is_empty()
+        {
+            let search = unreadable::search(Arc::clone(&self.shared), self.known(), self.rest);
+            return Asking::Searching(search.boxed());
         }
         self.opening()
     }
 
-    fn searching(&self) -> Asking {
-        let known = self.pending.waiting().map(|place| place.about.unwrap_or(place.sequence));
-        Asking::Searching(unreadable::search(Arc::clone(&self.shared), known.collect()).boxed())
+    /// What is here is not what breaks the connection.
+    fn known(&self) -> HashSet<u64> {
+        self.pending.waiting().map(|place| place.about.unwrap_or(place.sequence)).collect()
+    }
+
+    /// What a part of a search has come to. Where it failed, the next loss takes it up again.
+    fn searched(&mut self, searched: Result<Search, String>) {
+        let Ok(Search { found, rest }) = searched else { return };
+        self.rescue(found);
+        self.rest = rest;
+        if let Some(rest) = rest {
+            let next = unreadable::search_on(Arc::clone(&self.shared), self.known(), rest);
+            self.searching.push(next.boxed());
+        }
     }
 
     /// Closes a request that is over, or the one before it that still waits if this one is to wait
@@ -256,10 +281,10 @@ impl Running {
         // Half the way to what is seen, and room for twice that.
         self.typical =
             (self.typical / 2 + message.payload.len()).clamp(TYPICAL, self.shared.served.largest);
-        if self.is_not_ours(&message.subject) {
+        let Some(callees) = self.callees(&message.subject) else {
             self.settling.push(self.settler().pass_over(subject).boxed());
             return;
-        }
+        };
         let Position { sequence, published, delivered, .. } = position;
         let place = Place { subject, sequence, published, delivered, about: None };
         if let Some(skipped) = self.shared.served.skipped.clone() {
@@ -274,26 +299,28 @@ impl Running {
             return;
         }
         let mut event = kept(message.message, &position);
+        event.among = callees.among;
         event.last_delivery = self.shared.served.terms.is_last(delivered);
         self.pending.track(place, slot.submit(event));
     }
 
-    /// Whether a message on `subject` is to be acknowledged without a call: it is another
-    /// consumer's of ours, or a dead letter that a pattern happens to match.
-    fn is_not_ours(&mut self, subject: &str) -> bool {
+    /// Who is called with a message on `subject`: not who is called by another consumer of ours, or
+    /// whose pattern happens to match where dead letters go. `None`: nobody is.
+    fn callees(&mut self, subject: &str) -> Option<Callees> {
         let served = &self.shared.served;
-        (!served.is_exact() && self.letters.contains(subject)) || served.is_anothers(subject)
+        let asked = if served.is_exact() { None } else { self.letters.asked_for(subject) };
+        served.share.callees(subject, asked)
     }
 
     /// Calls what was found to break the connection.
-    fn rescue(&mut self, search: Search) {
+    fn rescue(&mut self, found: Vec<(Subject, Stored)>) {
         let limited = self.shared.served.terms.max_deliver.is_some();
-        for (subject, message) in search.found {
+        for (subject, message) in found {
             let Position { sequence, published, .. } = message.position;
-            if self.is_not_ours(&message.subject) {
+            let Some(callees) = self.callees(&message.subject) else {
                 self.settling.push(self.settler().pass_over(subject).boxed());
                 continue;
-            }
+            };
             // What there is no room for breaks the connection once more, and is found once more.
             let Some(slot) = self.shared.unreadable.try_slot(message.payload.len()) else { break };
             tracing::warn!(
@@ -304,6 +331,7 @@ impl Running {
             self.shared.served.settler.meters.unreadable.inc();
             let place = Place { subject, sequence, published, delivered: 1, about: None };
             let mut event = fetched(message);
+            event.among = callees.among;
             event.last_delivery = limited;
             self.pending.track(place, slot.submit(event));
         }
@@ -323,7 +351,9 @@ impl Running {
                 );
                 settler.meters.recovered.inc();
                 place.about = Some(position.sequence);
-                self.pending.track(place, slot.submit(fetched(*message)));
+                let mut event = fetched(*message);
+                event.last_delivery = true;
+                self.pending.track(place, slot.submit(event));
             }
             Found::Gone => self.settling.push(settler.clone().pass_over(place.subject).boxed()),
             Found::Later(why) => {

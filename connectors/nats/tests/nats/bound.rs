@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull, push};
 use async_nats::jetstream::stream::Stream;
-use dev_gateway::{Fault, Function, Gate, Reply};
+use dev_gateway::{DevGateway, Fault, Function, Gate, Reply};
 use futures_util::StreamExt as _;
 
 use crate::support::{
@@ -228,26 +228,32 @@ async fn a_last_delivery_that_draining_cuts_short_is_dead_lettered() {
     until_empty(&stream, "theirs").await;
 }
 
-#[tokio::test]
-async fn what_a_crash_makes_the_server_skip_is_found_at_the_next_start() {
-    let mut server = Server::start().await;
+/// Publishes messages that may be delivered once, and kills the connector in the middle of their
+/// calls: the server gives up on them while nobody is there to hear it.
+async fn crash_in_the_last_delivery(server: &mut Server, gateway: &DevGateway, texts: &[&str]) {
     let stream = server.stream_with(work_queue("S", "s")).await;
     with_limit(&stream, 1, Duration::from_secs(1)).await;
     let gate = Gate::closed();
-    let gateway = gateway([Function::named("f").topic("s").echo()]).await;
-    gateway.fault("f", Fault::gate(&gate).times(2));
-    let connector = Connector::ready(&server, &gateway, &BOUND).await;
-    server.publish("s", "first").await;
-    server.publish("s", "second").await;
-    gate.wait_for_waiting(2).await;
+    gateway.fault("f", Fault::gate(&gate));
+    let connector = Connector::ready(server, gateway, &BOUND).await;
+    for text in texts {
+        server.publish("s", text.to_string()).await;
+    }
+    gate.wait_for_waiting(texts.len()).await;
     connector.kill().await;
-    // The server gives up while nobody is there to hear it.
     let context = server.context().await;
     let kept = context.get_stream("tributary-skipped-S-theirs").await.unwrap();
-    until_is("advisories", 2, async || kept.get_info().await.unwrap().state.messages).await;
+    let advisories = async || kept.get_info().await.unwrap().state.messages;
+    until_is("advisories", texts.len() as u64, advisories).await;
     gate.open();
     gateway.ledger().forget();
+}
 
+#[tokio::test]
+async fn what_a_crash_makes_the_server_skip_is_found_at_the_next_start() {
+    let mut server = Server::start().await;
+    let gateway = gateway([Function::named("f").topic("s").echo()]).await;
+    crash_in_the_last_delivery(&mut server, &gateway, &["first", "second"]).await;
     let connector = Connector::ready(&server, &gateway, &BOUND).await;
     gateway.ledger().wait_for("both", |calls| calls.well().count() == 2).await;
     let mut called: Vec<_> = gateway.ledger().calls().iter().map(|call| call.text()).collect();
@@ -255,9 +261,26 @@ async fn what_a_crash_makes_the_server_skip_is_found_at_the_next_start() {
     assert_eq!(called, ["first", "second"]);
     let ids: Vec<_> = gateway.ledger().calls().iter().map(|call| call.event_id.clone()).collect();
     assert!(ids.contains(&Some("nats:S/1".to_owned())), "{ids:?}");
+    let stream = server.context().await.get_stream("S").await.unwrap();
     until_is("left in the queue", 0, async || stream.get_info().await.unwrap().state.messages)
         .await;
     assert_eq!(connector.metric("tributary_nats_recovered_total").await, 2);
     connector.balanced().await;
     assert_eq!(connector.stop().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_the_server_skipped_and_keeps_failing_is_dead_lettered() {
+    let mut server = Server::start().await;
+    let letters = server.stream("LETTERS", &["letters"]).await;
+    let gateway = gateway([Function::named("f").topic("s").answer(Reply::status(500))]).await;
+    crash_in_the_last_delivery(&mut server, &gateway, &["x"]).await;
+    let env = [BOUND[0], BOUND[1], ("dead_letter", "subject:letters"), ("max_retry_attempts", "3")];
+    let connector = Connector::ready(&server, &gateway, &env).await;
+    until_is("letters", 1, async || letters.get_info().await.unwrap().state.messages).await;
+    let attempts: Vec<_> = gateway.ledger().calls().iter().map(|call| call.attempt).collect();
+    assert_eq!(attempts, [1, 2, 3, 4].map(Some));
+    assert_eq!(connector.metric("tributary_nats_recovered_total").await, 1, "fetched once");
+    until_is("dead-lettered", 1, async || connector.came("dead_lettered").await).await;
+    connector.balanced().await;
 }

@@ -195,6 +195,29 @@ async fn an_order_that_nobody_is_mapped_to_is_not_subscribed_to() {
     gateway.ledger().wait_for("the call", |calls| calls.of("f").count() == 1).await;
 }
 
+/// Also where nobody else is mapped to its subject: its publisher waits for the stream's answer.
+#[tokio::test]
+async fn a_letter_calls_who_asked_for_it_by_name() {
+    for topic in ["s.>", "s.x"] {
+        let mut server = Server::start().await;
+        let letters = server.stream("LETTERS", &["s.dead"]).await;
+        let functions = [
+            Function::named("f").topic(topic).answer(Reply::status(400)),
+            Function::named("h").topic("s.dead").echo(),
+        ];
+        let gateway = gateway(functions).await;
+        let env = [("topics", "s.>"), ("dead_letter", "subject:s.dead")];
+        let connector = Connector::ready(&server, &gateway, &env).await;
+        connector.until_logged("subscribed").await;
+        server.client().await.publish("s.x", "x".into()).await.unwrap();
+        gateway.ledger().wait_for("the letter", |calls| calls.of("h").count() == 1).await;
+        until_is("dead-lettered", 1, async || connector.came("dead_lettered").await).await;
+        assert_eq!(gateway.ledger().calls().len(), 2, "the pattern does not bring it");
+        assert_eq!(letters.get_info().await.unwrap().state.messages, 1);
+        connector.balanced().await;
+    }
+}
+
 #[tokio::test]
 async fn a_request_gets_the_functions_answer_even_where_calls_are_queued() {
     let mut server = Server::start().await;

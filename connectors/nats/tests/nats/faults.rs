@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::stream;
 use dev_gateway::{Fault, Function, Gate};
 
 use crate::support::{
     Connector, PATIENCE, Server, consumers, directory, gateway, pull_consumer, until, until_empty,
+    until_is,
 };
 
 #[tokio::test]
@@ -90,6 +92,48 @@ async fn a_created_consumer_that_is_deleted_is_created_where_it_was() {
     assert_eq!(calls.len(), 6, "what was done is not called again");
     assert_eq!(calls[5].text(), "after");
     connector.until_ready().await;
+}
+
+/// Two of three servers die, the consumer's leader among them: until one is back nobody is there to
+/// settle with, and nobody who could say so.
+#[tokio::test]
+async fn an_acknowledgement_waits_for_another_leader() {
+    let mut servers = Server::cluster().await;
+    let config = stream::Config {
+        name: "S".into(),
+        subjects: vec!["s".into()],
+        num_replicas: 3,
+        ..Default::default()
+    };
+    let stream = servers[0].stream_with(config).await;
+    let made = async || stream.create_consumer(pull_consumer("d")).await.ok();
+    let leader = until("the consumer", made).await.cached_info().cluster.clone();
+    let leader = leader.unwrap().leader.unwrap();
+    let survivor = (0..3).find(|n| leader != format!("n{n}")).unwrap();
+    let gate = Gate::closed();
+    let gateway = gateway([Function::named("f").topic("s").echo()]).await;
+    gateway.fault("f", Fault::gate(&gate).times(1));
+    let env = [("stream", "S"), ("durable", "d")];
+    let connector = Connector::ready(&servers[survivor], &gateway, &env).await;
+    servers[survivor].publish("s", "x").await;
+    gate.wait_for_waiting(1).await;
+    for (_, server) in servers.iter_mut().enumerate().filter(|(n, _)| *n != survivor) {
+        server.kill().await;
+    }
+    gate.open();
+    let retries = async || connector.metric("tributary_nats_settle_retries_total").await;
+    until("that it is told again and again", async || (retries().await > 4).then_some(())).await;
+    for (_, server) in servers.iter_mut().enumerate().filter(|(n, _)| *n != survivor) {
+        server.up().await;
+    }
+    let context = servers[survivor].context().await;
+    let left = async || {
+        let stream = context.get_stream("S").await.ok()?;
+        Some(stream.consumer_info("d").await.ok()?.num_ack_pending)
+    };
+    until_is("unacknowledged", Some(0), left).await;
+    assert_eq!(gateway.ledger().calls().len(), 1);
+    connector.balanced().await;
 }
 
 #[tokio::test]

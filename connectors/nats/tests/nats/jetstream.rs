@@ -6,7 +6,7 @@ use async_nats::jetstream::stream;
 use dev_gateway::{Fault, Function, Gate};
 
 use crate::support::{
-    Connector, Server, consumers, gateway, pull_consumer, until, until_empty, until_is, work_queue,
+    Connector, Server, consumers, gateway, pull_consumer, until_empty, until_is, work_queue,
 };
 
 #[tokio::test]
@@ -89,10 +89,7 @@ async fn what_nobody_is_mapped_to_stays_at_the_server() {
     gateway.deploy(Function::named("f").topic("w.held").echo());
     gateway.ledger().wait_for("what was held", |calls| calls.of("f").count() == 5).await;
     gateway.remove("f");
-    until("the function is unmapped", async || {
-        (!connector.status().await["topics"].to_string().contains("w.held")).then_some(())
-    })
-    .await;
+    connector.until_unmapped("w.held").await;
     server.publish("w.held", "held again").await;
     server.publish("w.other", "o").await;
     gateway.ledger().wait_for("the other topic", |calls| calls.of("other").count() == 2).await;
@@ -158,6 +155,33 @@ async fn overlapping_consumers_deliver_once_and_losing_a_topic_loses_nothing() {
         "again wide",
     ];
     assert_eq!(seen, wanted);
+    connector.balanced().await;
+}
+
+/// The absent function's consumer is the older one, and brings what the other one wants as well.
+#[tokio::test]
+async fn what_an_absent_function_asked_for_is_kept_where_anothers_topic_overlaps() {
+    let mut server = Server::start().await;
+    let stream = server.stream("A", &["a.>"]).await;
+    let narrow = || Function::named("narrow").topic("a.b.*").echo();
+    let gateway = gateway([narrow()]).await;
+    let env = [("stream", "A"), ("unmap_after", "1s")];
+    let connector = Connector::ready(&server, &gateway, &env).await;
+    until_is("consumers", 1, async || consumers(&stream).await.len()).await;
+    gateway.deploy(Function::named("cross").topic("a.*.c").echo());
+    until_is("consumers", 2, async || consumers(&stream).await.len()).await;
+    gateway.remove("narrow");
+    connector.until_unmapped("a.b.*").await;
+    for subject in ["a.b.d", "a.b.c"] {
+        server.publish(subject, subject).await;
+    }
+    gateway.ledger().wait_for("its own", |calls| calls.of("cross").count() == 1).await;
+    gateway.deploy(narrow());
+    gateway.ledger().wait_for("what was kept", |calls| calls.of("narrow").count() == 2).await;
+    for consumer in consumers(&stream).await {
+        until_empty(&stream, &consumer.name).await;
+    }
+    assert_eq!(gateway.ledger().calls().len(), 3);
     connector.balanced().await;
 }
 
@@ -300,6 +324,24 @@ async fn a_letter_is_stored_with_everything_and_not_consumed_again() {
     let consumer = consumers(&stream).await.remove(0);
     until_empty(&stream, &consumer.name).await;
     assert_eq!(gateway.ledger().calls().len(), 1, "the letter itself calls nobody");
+    connector.balanced().await;
+}
+
+#[tokio::test]
+async fn a_letter_calls_who_asked_for_it_by_name() {
+    let mut server = Server::start().await;
+    let stream = server.stream("S", &["s.>"]).await;
+    let functions = [
+        Function::named("f").topic("s.>").answer(dev_gateway::Reply::status(400)),
+        Function::named("h").topic("s.dead").echo(),
+    ];
+    let gateway = gateway(functions).await;
+    let env = [("stream", "S"), ("dead_letter", "subject:s.dead")];
+    let connector = Connector::ready(&server, &gateway, &env).await;
+    server.publish("s.x", "x").await;
+    gateway.ledger().wait_for("the letter", |calls| calls.of("h").count() == 1).await;
+    until_empty(&stream, &consumers(&stream).await[0].name).await;
+    assert_eq!(gateway.ledger().calls().len(), 2, "the pattern does not bring it");
     connector.balanced().await;
 }
 

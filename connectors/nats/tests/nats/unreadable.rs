@@ -5,6 +5,8 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream::Stream;
 use dev_gateway::{Fault, Function, Reply};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::task::unconstrained;
 
 use crate::support::{
     Connector, Server, gateway, pull_consumer, until, until_empty, until_is, work_queue,
@@ -93,6 +95,55 @@ async fn a_letter_has_what_no_header_can_hold_in_another_form() {
     assert_eq!(header("Color").as_deref(), Some("red"));
     assert_eq!(&letter.payload[..], b"value");
     until_empty(&stream, "d").await;
+}
+
+/// A message that another process holds keeps the floor far back: everything behind it is to be
+/// looked through, and none of it breaks the connection.
+#[tokio::test]
+async fn a_search_that_is_long_holds_up_nothing() {
+    const MANY: usize = 10_000;
+    let mut server = Server::start().await;
+    let stream = server.stream("S", &["s"]).await;
+    let config = pull::Config { ack_wait: Duration::from_secs(600), ..pull_consumer("d") };
+    let consumer = stream.create_consumer(config).await.unwrap();
+    let client = server.client().await;
+    for _ in 0..MANY {
+        client.publish("s", "done".into()).await.unwrap();
+    }
+    let mut messages = consumer.messages().await.unwrap();
+    for n in 0..MANY {
+        let message = messages.next().await.unwrap().unwrap();
+        if n > 0 {
+            message.ack().await.unwrap();
+        }
+    }
+    drop(messages);
+    until_is("held", 1, async || stream.consumer_info("d").await.unwrap().num_ack_pending).await;
+    // It is to remember that when it is killed.
+    server.stop().await;
+    server.up().await;
+
+    let gateway = gateway([Function::named("f").topic("s").echo()]).await;
+    let connector = Connector::ready(&server, &gateway, &ENV).await;
+    let mut looked_at = client.subscribe("$JS.API.STREAM.MSG.GET.S").await.unwrap();
+    for _ in 0..2 {
+        let asks = async || (stream.consumer_info("d").await.ok()?.num_waiting > 0).then_some(());
+        until("a request", asks).await;
+        server.kill().await;
+        connector.until_unready("broker").await;
+        server.up().await;
+        connector.until_ready().await;
+    }
+    server.publish("s", "next").await;
+    gateway.ledger().wait_for("the next", |calls| calls.of("f").count() == 1).await;
+    client.flush().await.unwrap();
+    let mut seen = 0;
+    // All that are here, in one go.
+    while unconstrained(looked_at.next()).now_or_never().flatten().is_some() {
+        seen += 1;
+    }
+    assert!(seen < MANY / 2, "{seen} were looked at before the next was called");
+    connector.balanced().await;
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use aws_sdk_sqs::types::QueueAttributeName;
 use dev_gateway::{Fault, Gate};
 
 use crate::proxy::{Act, Proxy, error, refuse_all};
-use crate::support::{Setup, standard};
+use crate::support::{Queue, Setup, broker, gateway, standard, unique};
 
 #[tokio::test]
 async fn a_function_slower_than_the_lease_is_called_once() {
@@ -99,18 +100,24 @@ async fn leases_that_may_not_be_changed_are_told() {
     connector.stop().await;
 }
 
+/// But not that it lends for no time at all.
 #[tokio::test]
 async fn the_queue_can_say_how_long_it_lends() {
-    let (queue, gateway) = standard("own").await;
-    let proxy = Proxy::start(|_| Act::Pass).await;
-    let setup = Setup::new(&gateway).through(&proxy);
-    let connector = setup.flag("-visibility-timeout=queue").flag("-max-messages=3").ready().await;
-    queue.send("x").await;
-    queue.wait_until_empty().await;
-    let asked = &proxy.asked("ReceiveMessage")[0].body;
-    assert_eq!(
-        (&asked["VisibilityTimeout"], &asked["MaxNumberOfMessages"]),
-        (&30.into(), &3.into())
-    );
-    connector.stop().await;
+    for (says, asked_for) in [("30", 30), ("0", 1)] {
+        let timeout = [(QueueAttributeName::VisibilityTimeout, says)];
+        let queue = Queue::create(broker(), &unique("own"), &timeout).await;
+        let gateway = gateway("f", &queue.name).await;
+        let proxy = Proxy::start(|_| Act::Pass).await;
+        let setup = Setup::new(&gateway).through(&proxy);
+        let setup = setup.flag("-visibility-timeout=queue").flag("-max-messages=3");
+        let connector = setup.ready().await;
+        queue.send("x").await;
+        queue.wait_until_empty().await;
+        let asked = &proxy.asked("ReceiveMessage")[0].body;
+        assert_eq!(
+            (&asked["VisibilityTimeout"], &asked["MaxNumberOfMessages"]),
+            (&asked_for.into(), &3.into())
+        );
+        connector.stop().await;
+    }
 }

@@ -78,6 +78,8 @@ fn a_wrong_value_is_named() {
         ("kafka", "keda: {enabled: yes please}", "enabled"),
         ("sqs", "maxMessages: 11", "maxMessages"),
         ("sqs", "upstreamTimeout: 30 s", "upstreamTimeout"),
+        ("sqs", "keda: {enabled: true}", "queueURL"),
+        ("sqs", "{topics: 'arn:aws:sqs:eu-west-1:1:q', keda: {enabled: true}}", "ARN"),
         ("nats", "keda: {enabled: true}", "stream"),
         ("nats", "{stream: ORDERS, keda: {enabled: true}}", "durable"),
         ("mqtt", "qos: 3", "qos"),
@@ -91,6 +93,34 @@ fn a_wrong_value_is_named() {
         let why = helm::template(kind, values).expect_err(values);
         assert!(why.contains(name), "{kind}, {values}: {why}");
     }
+}
+
+#[test]
+fn a_network_policy_of_sqs_lets_out_to_its_queues_and_credentials() {
+    let policy = "networkPolicy: {enabled: true}";
+    let at_nodes = "awsCredentialsSecret: ''";
+    let local = "queueURL: 'http://localstack:4566/0/a,orders'";
+    let near = "settings: {endpoint_url: 'http://elasticmq'}";
+    for (values, ports) in [
+        (format!("{{{policy}}}"), vec![443]),
+        (format!("{{{policy}, {at_nodes}}}"), vec![80, 443]),
+        (format!("{{{policy}, {local}}}"), vec![443, 4566]),
+        (format!("{{{policy}, {near}}}"), vec![80]),
+    ] {
+        assert_eq!(broker_ports(&rendered("sqs", &values)), ports, "{values}");
+    }
+}
+
+/// Where a network policy lets out to, but for name servers and the gateway.
+fn broker_ports(manifests: &[Value]) -> Vec<u64> {
+    let policy = manifests.iter().find(|it| it["kind"] == "NetworkPolicy");
+    let egress = policy.expect("there is a policy")["spec"]["egress"].as_array();
+    let rules = egress.expect("something goes out").iter();
+    let ports = rules.filter_map(|rule| rule["ports"].as_array()).flatten();
+    let mut ports: Vec<u64> = ports.filter_map(|port| port["port"].as_u64()).collect();
+    ports.retain(|port| ![53, 8080].contains(port));
+    ports.sort_unstable();
+    ports
 }
 
 #[test]

@@ -130,6 +130,14 @@ impl Connector {
         .await;
     }
 
+    /// Waits until no function asks for `topic` any more.
+    pub(crate) async fn until_unmapped(&self, topic: &str) {
+        until(&format!("nobody asks for {topic}"), async || {
+            (!self.status().await["topics"].to_string().contains(topic)).then_some(())
+        })
+        .await;
+    }
+
     /// A metric by its line up to the value; 0 if it is not there.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let (_, page) = self.get("/metrics").await.unwrap();
