@@ -3,8 +3,8 @@
 //! Each filter has a session of its own. Those of the settings stay; one that nobody is mapped to
 //! is disconnected, and the broker queues for it once it has taken its SUBSCRIBE. Those of
 //! annotations begin with them, and end when they have nothing more for anybody. A connection that breaks ends the run, because it is most
-//! often the broker that is gone; a filter that the broker refuses, or of which it sends too much,
-//! disturbs no other.
+//! often the broker that is gone; a session or a filter that the broker refuses, or of which it
+//! sends too much, disturbs no other.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) struct Sessions {
     letter_topics: watch::Sender<Arc<HashSet<String>>>,
     running: HashMap<Spec, Running>,
     tasks: JoinSet<(Spec, Result<Ended, SourceError>)>,
-    /// Filters that were refused by closing the connection, and held ones that were refused.
+    /// Sessions that were refused, filters that were by closing the connection, and held ones.
     refused: HashMap<Spec, Refusal>,
     /// Those of annotations that the broker is to forget.
     over: Vec<Spec>,
@@ -109,20 +109,34 @@ impl Sessions {
                 sessions.shared.intake.conditions().expect(&spec.subject());
             }
         }
+        let mut is_reached = false;
+        let mut refusal = None;
         for spec in &plan.held {
-            sessions.hold(spec).await?;
+            match sessions.hold(spec).await {
+                Ok(()) => is_reached = true,
+                Err(error) => refusal = Some(one_id_only(error)?),
+            }
         }
-        match plan.serving.first() {
-            Some(Serving { spec, .. }) => {
-                sessions.first = Some((spec.clone(), sessions.open(spec).await?))
+        for Serving { spec, .. } in &plan.serving {
+            match sessions.open(spec).await {
+                Ok(link) => {
+                    sessions.first = Some((spec.clone(), link));
+                    is_reached = true;
+                    break;
+                }
+                Err(error) => refusal = Some(one_id_only(error)?),
             }
-            None if plan.held.is_empty() => {
-                // Nothing to consume yet: only to know that the broker would take us.
-                let config = &sessions.shared.config;
-                let begin = Begin { client_id: &config.client_id(), clean: true };
-                Link::open(config, begin).await?.close().await;
-            }
-            None => {}
+        }
+        if let Some(error) = refusal
+            && !is_reached
+        {
+            return Err(error);
+        }
+        if plan.held.is_empty() && plan.serving.is_empty() {
+            // Nothing to consume yet: only to know that the broker would take us.
+            let config = &sessions.shared.config;
+            let begin = Begin { client_id: &config.client_id(), clean: true };
+            Link::open(config, begin).await?.close().await;
         }
         Ok(sessions)
     }
@@ -232,7 +246,9 @@ impl Sessions {
             }
             let config = &self.shared.config;
             if config.keeps_sessions() && !config.subscribed.contains(&spec.client_id) {
-                self.hold(spec).await?;
+                if let Err(error) = self.hold(spec).await {
+                    self.set_aside(spec.clone(), error)?;
+                }
             } else {
                 self.refused.remove(spec);
             }
@@ -259,11 +275,29 @@ impl Sessions {
         self.refused.insert(spec, Refusal { again: Instant::now() + wait, wait, counted });
     }
 
+    /// Leaves a session aside that could not be connected, for a while.
+    ///
+    /// # Errors
+    /// The broker itself may be gone: nothing else is connected.
+    fn set_aside(&mut self, spec: Spec, error: SourceError) -> Result<(), SourceError> {
+        let error = match self.running.is_empty() && self.first.is_none() {
+            true => one_id_only(error)?,
+            false => error,
+        };
+        let blocks_ready = spec.asked == Asked::Order;
+        self.shared.intake.conditions().unwell(&spec.subject(), &error.to_string(), blocks_ready);
+        self.ask_later(spec);
+        Ok(())
+    }
+
     async fn start(&mut self, serving: Serving) -> Result<(), SourceError> {
         let Serving { spec, askers, leaves } = serving;
-        let link = match self.first.take() {
-            Some((of, link)) if of == spec => link,
-            _ => self.open(&spec).await?,
+        let link = match self.first.take_if(|(of, _)| *of == spec) {
+            Some((_, link)) => link,
+            None => match self.open(&spec).await {
+                Ok(link) => link,
+                Err(error) => return self.set_aside(spec, error),
+            },
         };
         let end = End::default();
         if leaves {
@@ -350,6 +384,17 @@ impl Running {
             false if self.end.leave.is_cancelled() => self.end.stop.cancel(),
             false => {}
         }
+    }
+}
+
+/// What may concern one client id only: the broker has answered.
+///
+/// # Errors
+/// Anything else concerns all.
+fn one_id_only(error: SourceError) -> Result<SourceError, SourceError> {
+    match error {
+        SourceError::Refused(_) => Ok(error),
+        _ => Err(error),
     }
 }
 
