@@ -3,13 +3,14 @@
 //! Pure: who connects and disconnects them is [`sessions`](crate::sessions). What annotations asked
 //! for before and do not ask for any more is the affair of [`past`](crate::past).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use connector_core::conditions::Subject;
+use connector_core::dead_letter::Address;
 use connector_core::event::FunctionName;
 use connector_core::settings::UnmatchedPolicy;
-use connector_core::topics::TopicMap;
+use connector_core::topics::{Pattern, TopicMap};
 
 use crate::config::MqttConfig;
 use crate::filter::{self, Filter};
@@ -19,6 +20,10 @@ pub(crate) type Askers = Arc<BTreeSet<FunctionName>>;
 
 /// What annotations ask for: each filter with the functions that are called through its session.
 pub(crate) type Wishes = BTreeMap<Filter, BTreeSet<FunctionName>>;
+
+/// The topics that take dead letters, each with the functions that ask for it by its name. Those
+/// are called with what comes there, also where it comes by a wildcard; who only matches it is not.
+pub(crate) type LetterTopics = HashMap<String, BTreeSet<FunctionName>>;
 
 /// What a session is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -125,4 +130,25 @@ pub(crate) fn wishes(map: &TopicMap) -> Wishes {
         }
     }
     wishes
+}
+
+/// Where dead letters go, `default` among the rest.
+pub(crate) fn letter_topics(
+    config: &MqttConfig,
+    map: &TopicMap,
+    default: &Address,
+) -> LetterTopics {
+    let of_functions = map.mappings().filter_map(|mapping| mapping.dead_letter.as_ref());
+    let topics = of_functions.chain([default]).filter_map(|address| match address {
+        Address::Broker(topic) => Some(topic),
+        _ => None,
+    });
+    let by_name = |topic: &str| {
+        let seen = if config.trim_channel_key { filter::trimmed(topic) } else { topic };
+        let is_named =
+            |pattern: &Pattern| matches!(pattern, Pattern::Exact(name) if **name == *seen);
+        let wishes = map.wishes().iter().filter(|wish| is_named(&wish.pattern));
+        wishes.flat_map(|wish| wish.functions.iter().cloned()).collect()
+    };
+    topics.map(|topic| (topic.clone(), by_name(topic))).collect()
 }

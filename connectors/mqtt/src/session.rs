@@ -10,15 +10,15 @@
 //! that is forgotten, unacknowledged, and when the rest is settled the connection is renewed and
 //! brings it again. A message of QoS 0 that finds no slot is dropped and counted.
 
+mod shared;
 mod subscription;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_core::Intake;
-use connector_core::event::Among;
+use connector_core::event::{Among, FunctionName};
 use connector_core::fail_point::{self, Step};
 use connector_core::lane::{Lane, LaneOptions, Settled, Unmatched, Verdict};
 use connector_core::pending::{AnyOrder, InOrder, Pending};
@@ -28,13 +28,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use self::shared::Shared;
 use self::subscription::Subscription;
 use crate::client::{Packet, Place, Received};
-use crate::config::{MqttConfig, QualityOfService};
 use crate::link::Link;
 use crate::message::{Reading, ReplyTo};
-use crate::meters::{Counted, Meters};
-use crate::plan::{Asked, Spec};
+use crate::meters::Counted;
+use crate::plan::Spec;
 use crate::reply;
 
 /// The waits between two attempts to subscribe a filter that the broker refuses.
@@ -51,16 +51,6 @@ const OVERHEAD: usize = 768;
 
 /// How often a line tells of messages of QoS 0 for which there was no room.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What every session of a connection's life shares.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) config: Arc<MqttConfig>,
-    pub(crate) intake: Intake,
-    pub(crate) meters: Arc<Meters>,
-    /// Topics that take dead letters: what comes back of them by a wildcard is not called.
-    pub(crate) letter_topics: watch::Receiver<Arc<HashSet<String>>>,
-}
 
 /// How a session is told to end.
 #[derive(Debug, Clone, Default)]
@@ -122,31 +112,6 @@ struct AckOrder {
     /// Those that are not called, each with the number of messages before it that are or will be
     /// submitted.
     passed_over: VecDeque<(u64, Place)>,
-}
-
-impl Shared {
-    /// Whether the broker has this session with its subscription.
-    pub(crate) fn is_subscribed(&self, spec: &Spec, link: &Link) -> bool {
-        link.accepted.session_present && self.config.subscribed.contains(&spec.client_id)
-    }
-
-    /// Notes what the broker said to a SUBSCRIBE.
-    pub(crate) fn note(&self, spec: &Spec, answer: &Result<u8, String>) {
-        let conditions = self.intake.conditions();
-        match answer {
-            Ok(qos) => {
-                if *qos == 0 && self.config.qos == QualityOfService::AtLeastOnce {
-                    warn!(filter = %spec.filter, "the broker grants QoS 0 only: messages may be lost");
-                }
-                self.config.subscribed.insert(&spec.client_id);
-                conditions.well(&spec.subject());
-            }
-            Err(why) => {
-                self.config.subscribed.remove(&spec.client_id);
-                conditions.unwell(&spec.subject(), why, spec.asked == Asked::Order);
-            }
-        }
-    }
 }
 
 impl Session {
@@ -334,7 +299,7 @@ impl Session {
             let why = "the broker sent a message without a valid topic";
             return Err(SourceError::Broken(why.to_owned()));
         };
-        if !self.spec.filter.is_exact() && self.shared.letter_topics.borrow().contains(topic) {
+        if self.readers_of_letters(topic).is_some_and(|readers| readers.is_empty()) {
             self.shared.meters.own_letters.inc();
             return match message.place {
                 Some(place) => self.pass_over(place).await,
@@ -352,6 +317,19 @@ impl Session {
             None => self.lose(),
         }
         Ok(())
+    }
+
+    /// Whom a message is for that may be a dead letter of our own and came by a wildcard: of those
+    /// that the session is for, who asks for the topic by its name.
+    fn readers_of_letters(&self, topic: &str) -> Option<BTreeSet<FunctionName>> {
+        if self.spec.filter.is_exact() {
+            return None;
+        }
+        let topics = self.shared.letter_topics.borrow();
+        let is_asker = |function: &&FunctionName| {
+            self.reading.among.as_ref().is_none_or(|among| among.holds(function))
+        };
+        Some(topics.get(topic)?.iter().filter(is_asker).cloned().collect())
     }
 
     /// Whether as many messages are unacknowledged as a well-behaved broker would send: so many are
@@ -377,7 +355,10 @@ impl Session {
 
     fn submit(&mut self, slot: connector_core::Slot, topic: &str, message: Received) {
         let place = message.place;
-        let (event, reply_to) = self.reading.event(topic, message);
+        let (mut event, reply_to) = self.reading.event(topic, message);
+        if let Some(readers) = self.readers_of_letters(topic) {
+            event.among = Some(Among::new(move |function| readers.contains(function)));
+        }
         let settlement = slot.submit(event);
         let origin = Origin { place, reply_to };
         if place.is_some() {

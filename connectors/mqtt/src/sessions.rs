@@ -6,12 +6,11 @@
 //! often the broker that is gone; a session or a filter that the broker refuses, or of which it
 //! sends too much, disturbs no other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector_core::Intake;
-use connector_core::dead_letter::Address;
 use connector_core::event::Among;
 use connector_core::source::SourceError;
 use tokio::sync::watch;
@@ -25,7 +24,7 @@ use crate::filter::Filter;
 use crate::link::Link;
 use crate::meters::{Counted, Meters};
 use crate::past::{Following, Kept, Standing};
-use crate::plan::{self, Asked, Askers, Plan, Serving, Spec};
+use crate::plan::{self, Asked, Askers, LetterTopics, Plan, Serving, Spec};
 use crate::session::{
     ANSWER, End, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, NO_ANSWER, Session, Shared,
 };
@@ -33,7 +32,7 @@ use crate::session::{
 /// The sessions of one run.
 pub(crate) struct Sessions {
     shared: Shared,
-    letter_topics: watch::Sender<Arc<HashSet<String>>>,
+    letter_topics: watch::Sender<Arc<LetterTopics>>,
     running: HashMap<Spec, Running>,
     tasks: JoinSet<(Spec, Result<Ended, SourceError>)>,
     /// Sessions that were refused, filters that were by closing the connection, and held ones.
@@ -180,15 +179,9 @@ impl Sessions {
     fn plan(&mut self) -> Plan {
         let map = Arc::clone(&self.shared.intake.topics().borrow());
         let core = self.shared.intake.config();
-        let address = |address: &Address| match address {
-            Address::Broker(topic) => Some(topic.clone()),
-            _ => None,
-        };
-        let of_functions =
-            map.mappings().filter_map(|it| it.dead_letter.as_ref().and_then(address));
-        let letters = of_functions.chain(address(&core.dead_letter)).collect();
-        self.letter_topics.send_replace(Arc::new(letters));
         let config = &*self.shared.config;
+        let letters = plan::letter_topics(config, &map, &core.dead_letter);
+        self.letter_topics.send_replace(Arc::new(letters));
         if !config.filters.is_empty() {
             return Plan::of_orders(config, &map, core.unmatched);
         }
