@@ -214,6 +214,14 @@ impl Client {
         }
     }
 
+    /// Takes a subscription back. The broker's answer is not told.
+    pub(crate) async fn unsubscribe(&self, filter: &Filter) -> Result<(), Gone> {
+        match self {
+            Self::V4(client) => client.unsubscribe(filter.text()).await.map_err(|_| Gone),
+            Self::V5(client) => client.unsubscribe(filter.text()).await.map_err(|_| Gone),
+        }
+    }
+
     /// Acknowledges a message.
     pub(crate) async fn acknowledge(&self, place: Place) -> Result<(), Gone> {
         match self {

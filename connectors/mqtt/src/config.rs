@@ -4,9 +4,8 @@
 //! tolerantly as there. File contents (passwords, certificates) are no settings: they are read at
 //! each connect, and the process waits for them to be right.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use connector_core::fingerprint;
@@ -16,6 +15,8 @@ use connector_core::source::SourceConfig;
 
 use crate::broker_url::BrokerUrl;
 use crate::filter::Filter;
+use crate::past::Past;
+use crate::subscribed::Subscribed;
 
 /// What a password reads as where a user stands without one, or the other way round.
 pub(crate) type Credentials = Option<(Secret, Secret)>;
@@ -46,6 +47,8 @@ pub struct MqttConfig {
     gateway_user: Option<String>,
     gateway_password: Option<Secret>,
     pub(crate) subscribed: Subscribed,
+    /// The sessions of annotations. Here for the same reason: they outlive a connection.
+    past: Mutex<Past>,
 }
 
 /// Which version of the protocol is spoken.
@@ -64,28 +67,6 @@ pub(crate) enum QualityOfService {
     AtMostOnce,
     /// QoS 1.
     AtLeastOnce,
-}
-
-/// The sessions that this process has subscribed, by client id.
-///
-/// It stands here because a source is made anew at each reconnect, and only the settings outlive
-/// it: the first connection of a process subscribes, later ones do so only where the broker has
-/// lost the session, since a broker of 3.1.1 sends its retained messages again at every SUBSCRIBE.
-#[derive(Debug, Default)]
-pub(crate) struct Subscribed(Mutex<HashSet<String>>);
-
-impl Subscribed {
-    pub(crate) fn contains(&self, client_id: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(client_id)
-    }
-
-    pub(crate) fn insert(&self, client_id: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(client_id.to_owned());
-    }
-
-    pub(crate) fn remove(&self, client_id: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(client_id);
-    }
 }
 
 impl MqttConfig {
@@ -117,6 +98,12 @@ impl MqttConfig {
     /// Whether the broker keeps what arrives while a session is disconnected.
     pub(crate) fn keeps_sessions(&self) -> bool {
         !self.clean && self.qos == QualityOfService::AtLeastOnce
+    }
+
+    /// The sessions that annotations have asked for.
+    pub(crate) fn past(&self) -> MutexGuard<'_, Past> {
+        // Each of its steps leaves something true: a panic elsewhere cannot tear it.
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// User and password as they are now: files are read anew.
@@ -211,6 +198,7 @@ impl SourceConfig for MqttConfig {
             gateway_user: values.text("gw_username"),
             gateway_password: values.secret("gw_password"),
             subscribed: Subscribed::default(),
+            past: Mutex::default(),
         }
     }
 

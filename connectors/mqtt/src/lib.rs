@@ -4,9 +4,9 @@
 //! messages are acknowledged in the order of receipt, when their functions have answered well. What
 //! was not acknowledged the broker sends again over the next connection.
 //!
-//! [`Mqtt`] runs the sessions ([`sessions`]) that settings and annotations ask for; one
-//! ([`session`]) receives over its connection ([`link`]) and acknowledges. The protocol's two
-//! versions are one from [`client`] on.
+//! [`Mqtt`] runs the sessions ([`sessions`]) that settings and annotations ask for ([`plan`]) or
+//! have asked for ([`past`]); one ([`session`]) receives over its connection ([`link`]) and
+//! acknowledges. The protocol's two versions are one from [`client`] on.
 
 use std::sync::Arc;
 
@@ -24,9 +24,12 @@ mod filter;
 mod link;
 mod message;
 mod meters;
+mod past;
+mod plan;
 mod reply;
 mod session;
 mod sessions;
+mod subscribed;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tls;

@@ -10,14 +10,15 @@
 //! that is forgotten, unacknowledged, and when the rest is settled the connection is renewed and
 //! brings it again. A message of QoS 0 that finds no slot is dropped and counted.
 
-use std::collections::{HashSet, VecDeque};
+mod shared;
+mod subscription;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector_core::Intake;
-use connector_core::conditions::Subject;
-use connector_core::event::Among;
+use connector_core::event::{Among, FunctionName};
 use connector_core::fail_point::{self, Step};
 use connector_core::lane::{Lane, LaneOptions, Settled, Unmatched, Verdict};
 use connector_core::pending::{AnyOrder, InOrder, Pending};
@@ -27,12 +28,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use self::shared::Shared;
+use self::subscription::Subscription;
 use crate::client::{Packet, Place, Received};
-use crate::config::{MqttConfig, QualityOfService};
-use crate::filter::Filter;
 use crate::link::Link;
 use crate::message::{Reading, ReplyTo};
-use crate::meters::{Counted, Meters};
+use crate::meters::Counted;
+use crate::plan::Spec;
 use crate::reply;
 
 /// The waits between two attempts to subscribe a filter that the broker refuses.
@@ -50,31 +52,13 @@ const OVERHEAD: usize = 768;
 /// How often a line tells of messages of QoS 0 for which there was no room.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What a session is for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Spec {
-    pub(crate) filter: Filter,
-    pub(crate) client_id: String,
-    pub(crate) asked: Asked,
-}
-
-/// Who wants the filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Asked {
-    /// The settings: not ready while it is refused.
-    Order,
-    /// Annotations: it may be meant for another broker.
-    Wish,
-}
-
-/// What every session of a connection's life shares.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) config: Arc<MqttConfig>,
-    pub(crate) intake: Intake,
-    pub(crate) meters: Arc<Meters>,
-    /// Topics that take dead letters: what comes back of them by a wildcard is not called.
-    pub(crate) letter_topics: watch::Receiver<Arc<HashSet<String>>>,
+/// How a session is told to end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct End {
+    /// Now: what waits stays at the broker.
+    pub(crate) stop: CancellationToken,
+    /// Nothing new is wanted any more, only what the broker has queued.
+    pub(crate) leave: CancellationToken,
 }
 
 /// How a session ended without being broken.
@@ -105,6 +89,8 @@ pub(crate) struct Session {
     /// QoS 0: nothing is acknowledged, but somebody may wait for the answer.
     loose: Pending<Origin, AnyOrder>,
     acks: AckOrder,
+    /// Since when everything of QoS 1 that came is acknowledged.
+    idle: watch::Sender<Option<Instant>>,
     /// When a loss was last told of.
     loss_told: Option<Instant>,
 }
@@ -126,55 +112,6 @@ struct AckOrder {
     /// Those that are not called, each with the number of messages before it that are or will be
     /// submitted.
     passed_over: VecDeque<(u64, Place)>,
-}
-
-/// How the filter stands with the broker.
-#[derive(Debug)]
-enum Subscription {
-    /// The broker has it.
-    Granted { _counted: Counted },
-    /// The SUBSCRIBE is under way; an answer that has not come by then is taken for a refusal.
-    Asked { until: Instant, wait: Duration },
-    /// It was refused; asked again at this time.
-    Refused { again: Instant, wait: Duration, _counted: Counted },
-}
-
-impl Subscription {
-    fn asked(wait: Duration) -> Self {
-        Self::Asked { until: Instant::now() + ANSWER, wait }
-    }
-}
-
-impl Spec {
-    /// What the status calls it.
-    pub(crate) fn subject(&self) -> Subject {
-        Subject(format!("filter {}", self.filter).into())
-    }
-}
-
-impl Shared {
-    /// Whether the broker has this session with its subscription.
-    pub(crate) fn is_subscribed(&self, spec: &Spec, link: &Link) -> bool {
-        link.accepted.session_present && self.config.subscribed.contains(&spec.client_id)
-    }
-
-    /// Notes what the broker said to a SUBSCRIBE.
-    pub(crate) fn note(&self, spec: &Spec, answer: &Result<u8, String>) {
-        let conditions = self.intake.conditions();
-        match answer {
-            Ok(qos) => {
-                if *qos == 0 && self.config.qos == QualityOfService::AtLeastOnce {
-                    warn!(filter = %spec.filter, "the broker grants QoS 0 only: messages may be lost");
-                }
-                self.config.subscribed.insert(&spec.client_id);
-                conditions.well(&spec.subject());
-            }
-            Err(why) => {
-                self.config.subscribed.remove(&spec.client_id);
-                conditions.unwell(&spec.subject(), why, spec.asked == Asked::Order);
-            }
-        }
-    }
 }
 
 impl Session {
@@ -208,16 +145,22 @@ impl Session {
             pending: Pending::new(),
             loose: Pending::new(),
             acks: AckOrder::default(),
+            idle: watch::Sender::new(None),
             loss_told: None,
         }
     }
 
-    /// Receives, calls and acknowledges until `stop`, or until draining begins.
+    /// Since when everything of QoS 1 that came is acknowledged, live.
+    pub(crate) fn idle(&self) -> watch::Receiver<Option<Instant>> {
+        self.idle.subscribe()
+    }
+
+    /// Receives, calls and acknowledges until it is to stop, or until draining begins.
     ///
     /// # Errors
     /// The connection is lost, or an event was given back.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<Ended, SourceError> {
-        match self.serve(&stop).await {
+    pub(crate) async fn run(mut self, end: End) -> Result<Ended, SourceError> {
+        match self.serve(&end).await {
             Ok(Ended::Overrun) => {
                 self.link.close().await;
                 Ok(Ended::Overrun)
@@ -235,8 +178,10 @@ impl Session {
         }
     }
 
-    async fn serve(&mut self, stop: &CancellationToken) -> Result<Ended, SourceError> {
-        if self.shared.is_subscribed(&self.spec, &self.link) {
+    async fn serve(&mut self, end: &End) -> Result<Ended, SourceError> {
+        if end.leave.is_cancelled() {
+            self.take_back().await;
+        } else if self.shared.is_subscribed(&self.spec, &self.link) {
             self.shared.intake.conditions().well(&self.spec.subject());
             self.subscription =
                 Subscription::Granted { _counted: Counted::new(&self.shared.meters.sessions) };
@@ -247,20 +192,23 @@ impl Session {
             if self.overrun && self.waiting.is_empty() && self.pending.is_empty() {
                 return Ok(Ended::Overrun);
             }
+            self.note_idle();
+            let is_taken_back = matches!(self.subscription, Subscription::TakenBack);
             let head = match self.is_full() {
                 true => None,
                 false => self.waiting.front().map(|(_, message)| message.payload.len()),
             };
             let due = match self.subscription {
-                Subscription::Granted { .. } => None,
+                Subscription::Granted { .. } | Subscription::TakenBack => None,
                 Subscription::Asked { until, .. } => Some(until),
                 Subscription::Refused { again, .. } => Some(again),
             };
             // Settling comes before receiving: it makes room at the broker.
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(Ended::Asked),
+                () = end.stop.cancelled() => return Ok(Ended::Asked),
                 () = self.shared.intake.draining() => return Ok(Ended::Asked),
+                () = end.leave.cancelled(), if !is_taken_back => self.take_back().await,
                 (origin, settled) = self.pending.next() => self.settle(origin, settled).await?,
                 (origin, settled) = self.loose.next() => self.settle_loose(origin, settled).await?,
                 slot = self.lane.slot(head.unwrap_or(0)), if head.is_some() => {
@@ -272,7 +220,7 @@ impl Session {
                 }
                 packet = self.link.next() => self.take(packet?).await?,
                 () = until(due) => match self.subscription {
-                    Subscription::Granted { .. } => {}
+                    Subscription::Granted { .. } | Subscription::TakenBack => {}
                     Subscription::Asked { .. } => self.answered(&Err(NO_ANSWER.to_owned())),
                     Subscription::Refused { wait, .. } => self.subscribe(wait).await?,
                 },
@@ -285,6 +233,31 @@ impl Session {
         // If the connection has ended, its last words say why.
         drop(self.link.client.subscribe(&self.spec.filter, self.shared.config.qos).await);
         Ok(())
+    }
+
+    /// Has the broker send nothing new. What it has queued it may forget then by the protocol's
+    /// words; those that are known send it.
+    async fn take_back(&mut self) {
+        self.subscription = Subscription::TakenBack;
+        self.shared.config.subscribed.remove(&self.spec.client_id);
+        self.shared.intake.conditions().well(&self.spec.subject());
+        info!(
+            filter = %self.spec.filter, client_id = self.spec.client_id,
+            "unsubscribed: what the broker has queued is called, and nothing new"
+        );
+        // If the connection has ended, its last words say why.
+        drop(self.link.client.unsubscribe(&self.spec.filter).await);
+    }
+
+    fn note_idle(&self) {
+        let is_idle = self.waiting.is_empty() && self.pending.is_empty();
+        self.idle.send_if_modified(|since| {
+            let changes = since.is_some() != is_idle;
+            if changes {
+                *since = is_idle.then(Instant::now);
+            }
+            changes
+        });
     }
 
     async fn take(&mut self, packet: Packet) -> Result<(), SourceError> {
@@ -316,6 +289,8 @@ impl Session {
 
     async fn receive(&mut self, message: Received) -> Result<(), SourceError> {
         fail_point::pass(Step::Received);
+        // Also what is passed over: the broker is still sending.
+        self.idle.send_replace(None);
         if message.place.is_some() && self.has_no_room(&message) {
             return Ok(());
         }
@@ -324,7 +299,7 @@ impl Session {
             let why = "the broker sent a message without a valid topic";
             return Err(SourceError::Broken(why.to_owned()));
         };
-        if !self.spec.filter.is_exact() && self.shared.letter_topics.borrow().contains(topic) {
+        if self.readers_of_letters(topic).is_some_and(|readers| readers.is_empty()) {
             self.shared.meters.own_letters.inc();
             return match message.place {
                 Some(place) => self.pass_over(place).await,
@@ -342,6 +317,19 @@ impl Session {
             None => self.lose(),
         }
         Ok(())
+    }
+
+    /// Whom a message is for that may be a dead letter of our own and came by a wildcard: of those
+    /// that the session is for, who asks for the topic by its name.
+    fn readers_of_letters(&self, topic: &str) -> Option<BTreeSet<FunctionName>> {
+        if self.spec.filter.is_exact() {
+            return None;
+        }
+        let topics = self.shared.letter_topics.borrow();
+        let is_asker = |function: &&FunctionName| {
+            self.reading.among.as_ref().is_none_or(|among| among.holds(function))
+        };
+        Some(topics.get(topic)?.iter().filter(is_asker).cloned().collect())
     }
 
     /// Whether as many messages are unacknowledged as a well-behaved broker would send: so many are
@@ -367,7 +355,10 @@ impl Session {
 
     fn submit(&mut self, slot: connector_core::Slot, topic: &str, message: Received) {
         let place = message.place;
-        let (event, reply_to) = self.reading.event(topic, message);
+        let (mut event, reply_to) = self.reading.event(topic, message);
+        if let Some(readers) = self.readers_of_letters(topic) {
+            event.among = Some(Among::new(move |function| readers.contains(function)));
+        }
         let settlement = slot.submit(event);
         let origin = Origin { place, reply_to };
         if place.is_some() {

@@ -1,57 +1,46 @@
-//! All sessions of one run of the source: which there are to be, and who starts and ends them.
+//! All sessions of one run of the source: who starts and ends them.
 //!
 //! Each filter has a session of its own. Those of the settings stay; one that nobody is mapped to
 //! is disconnected, and the broker queues for it once it has taken its SUBSCRIBE. Those of
-//! annotations begin and end with them. A connection that breaks ends the run, because it is most
-//! often the broker that is gone; a filter that the broker refuses, or of which it sends too much,
-//! disturbs no other.
+//! annotations begin with them, and end when they have nothing more for anybody. A connection that breaks ends the run, because it is most
+//! often the broker that is gone; a session or a filter that the broker refuses, or of which it
+//! sends too much, disturbs no other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector_core::Intake;
-use connector_core::dead_letter::Address;
-use connector_core::event::{Among, FunctionName};
-use connector_core::settings::UnmatchedPolicy;
+use connector_core::event::Among;
 use connector_core::source::SourceError;
-use connector_core::topics::TopicMap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::client::{Begin, Packet};
 use crate::config::MqttConfig;
-use crate::filter::{self, Filter};
+use crate::filter::Filter;
 use crate::link::Link;
 use crate::meters::{Counted, Meters};
+use crate::past::{Following, Kept, Standing};
+use crate::plan::{self, Asked, Askers, LetterTopics, Plan, Serving, Spec};
 use crate::session::{
-    ANSWER, Asked, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, NO_ANSWER, Session, Shared,
-    Spec,
+    ANSWER, End, Ended, FIRST_REFUSED_WAIT, LONGEST_REFUSED_WAIT, NO_ANSWER, Session, Shared,
 };
-
-/// The functions that a session is for, live.
-type Askers = Arc<BTreeSet<FunctionName>>;
-
-/// What is to be, by what the settings and the annotations say now.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Plan {
-    /// To be connected; with the functions that ask, where annotations are what is consumed.
-    serving: Vec<(Spec, Option<Askers>)>,
-    /// To be disconnected while nobody is mapped.
-    held: Vec<Spec>,
-}
 
 /// The sessions of one run.
 pub(crate) struct Sessions {
     shared: Shared,
-    letter_topics: watch::Sender<Arc<HashSet<String>>>,
+    letter_topics: watch::Sender<Arc<LetterTopics>>,
     running: HashMap<Spec, Running>,
     tasks: JoinSet<(Spec, Result<Ended, SourceError>)>,
-    /// Filters that were refused by closing the connection, and held ones that were refused.
+    /// Sessions that were refused, filters that were by closing the connection, and held ones.
     refused: HashMap<Spec, Refusal>,
+    /// Those of annotations that the broker is to forget.
+    over: Vec<Spec>,
+    /// When to look again what the past has left.
+    look: Option<Instant>,
     /// The first connection, which proved the credentials.
     first: Option<(Spec, Link)>,
 }
@@ -68,63 +57,27 @@ struct Refusal {
 
 /// A session whose task has not ended.
 struct Running {
-    stop: CancellationToken,
+    end: End,
     askers: Option<watch::Sender<Askers>>,
+    idle: watch::Receiver<Option<Instant>>,
 }
 
-impl Plan {
-    fn of(config: &MqttConfig, map: &TopicMap, policy: UnmatchedPolicy) -> Self {
-        if config.filters.is_empty() {
-            return Self { serving: wishes(config, map), held: Vec::new() };
-        }
-        let asked: Vec<Filter> =
-            map.wishes().iter().filter_map(|wish| Filter::parse(&wish.item).ok()).collect();
-        let mut plan = Self::default();
-        for filter in &config.filters {
-            let seen = if config.trim_channel_key { filter.trimmed() } else { filter.clone() };
-            let is_mapped = asked.iter().any(|asked| asked.overlaps(&seen));
-            let spec = Spec {
-                filter: filter.clone(),
-                client_id: config.client_id_of(filter),
-                asked: Asked::Order,
-            };
-            // What the broker does not keep cannot be held: it is received only while mapped.
-            let is_held =
-                !is_mapped && (policy == UnmatchedPolicy::Hold || !config.keeps_sessions());
-            if is_held { plan.held.push(spec) } else { plan.serving.push((spec, None)) }
-        }
-        plan
-    }
+/// The sessions of annotations as they are connected now.
+struct Connected<'a> {
+    config: &'a MqttConfig,
+    running: &'a HashMap<Spec, Running>,
 }
 
-/// A session for each filter that annotations ask for, with the functions it is for.
-///
-/// Each function is called through the sessions of its own items, so that sessions whose filters
-/// overlap call nobody twice; of its own items, those that another one covers are left out.
-fn wishes(config: &MqttConfig, map: &TopicMap) -> Vec<(Spec, Option<Askers>)> {
-    let mut items: BTreeMap<&FunctionName, Vec<Filter>> = BTreeMap::new();
-    for wish in map.wishes() {
-        let Ok(filter) = filter::annotation(&wish.item) else { continue };
-        for function in &*wish.functions {
-            items.entry(function).or_default().push(filter.clone());
-        }
+impl Standing for Connected<'_> {
+    fn is_subscribed(&self, filter: &Filter) -> bool {
+        self.config.subscribed.contains(&self.config.client_id_of(filter))
     }
-    let mut askers: BTreeMap<Filter, BTreeSet<FunctionName>> = BTreeMap::new();
-    for (function, filters) in items {
-        for (at, filter) in filters.iter().enumerate() {
-            let is_covered = filters.iter().enumerate().any(|(other, by)| {
-                other != at && by.covers(filter) && (!filter.covers(by) || other < at)
-            });
-            if !is_covered {
-                askers.entry(filter.clone()).or_default().insert(function.clone());
-            }
-        }
+
+    fn idle_since(&self, filter: &Filter) -> Option<Instant> {
+        self.running
+            .get(&Spec::wish(self.config, filter))
+            .and_then(|running| *running.idle.borrow())
     }
-    let spec = |(filter, askers): (Filter, _)| {
-        let client_id = config.client_id_of(&filter);
-        (Spec { filter, client_id, asked: Asked::Wish }, Some(Arc::new(askers)))
-    };
-    askers.into_iter().map(spec).collect()
 }
 
 impl Sessions {
@@ -145,26 +98,44 @@ impl Sessions {
             running: HashMap::new(),
             tasks: JoinSet::new(),
             refused: HashMap::new(),
+            over: Vec::new(),
+            look: None,
             first: None,
         };
         let plan = sessions.plan();
-        for spec in plan.serving.iter().map(|(spec, _)| spec).chain(&plan.held) {
+        for spec in plan.serving.iter().map(|serving| &serving.spec).chain(&plan.held) {
             if spec.asked == Asked::Order {
                 sessions.shared.intake.conditions().expect(&spec.subject());
             }
         }
+        let mut is_reached = false;
+        let mut refusal = None;
         for spec in &plan.held {
-            sessions.hold(spec).await?;
-        }
-        match plan.serving.first() {
-            Some((spec, _)) => sessions.first = Some((spec.clone(), sessions.open(spec).await?)),
-            None if plan.held.is_empty() => {
-                // Nothing to consume yet: only to know that the broker would take us.
-                let config = &sessions.shared.config;
-                let begin = Begin { client_id: &config.client_id(), clean: true };
-                Link::open(config, begin).await?.close().await;
+            match sessions.hold(spec).await {
+                Ok(()) => is_reached = true,
+                Err(error) => refusal = Some(one_id_only(error)?),
             }
-            None => {}
+        }
+        for Serving { spec, .. } in &plan.serving {
+            match sessions.open(spec).await {
+                Ok(link) => {
+                    sessions.first = Some((spec.clone(), link));
+                    is_reached = true;
+                    break;
+                }
+                Err(error) => refusal = Some(one_id_only(error)?),
+            }
+        }
+        if let Some(error) = refusal
+            && !is_reached
+        {
+            return Err(error);
+        }
+        if plan.held.is_empty() && plan.serving.is_empty() {
+            // Nothing to consume yet: only to know that the broker would take us.
+            let config = &sessions.shared.config;
+            let begin = Begin { client_id: &config.client_id(), clean: true };
+            Link::open(config, begin).await?.close().await;
         }
         Ok(sessions)
     }
@@ -178,7 +149,7 @@ impl Sessions {
         loop {
             topics.borrow_and_update();
             self.reconcile().await?;
-            let again = next_ask(&self.refused, &self.running);
+            let again = next_ask(&self.refused, &self.running).into_iter().chain(self.look).min();
             tokio::select! {
                 biased;
                 () = self.shared.intake.draining() => break,
@@ -192,6 +163,8 @@ impl Sessions {
                     // The sender lives as long as the process.
                     drop(changed);
                 }
+                // An old filter may be waiting to be left for it.
+                () = self.shared.config.subscribed.grown() => {}
                 () = until(again) => {}
             }
         }
@@ -203,18 +176,28 @@ impl Sessions {
         Ok(())
     }
 
-    fn plan(&self) -> Plan {
+    fn plan(&mut self) -> Plan {
         let map = Arc::clone(&self.shared.intake.topics().borrow());
         let core = self.shared.intake.config();
-        let address = |address: &Address| match address {
-            Address::Broker(topic) => Some(topic.clone()),
-            _ => None,
-        };
-        let of_functions =
-            map.mappings().filter_map(|it| it.dead_letter.as_ref().and_then(address));
-        let letters = of_functions.chain(address(&core.dead_letter)).collect();
+        let config = &*self.shared.config;
+        let letters = plan::letter_topics(config, &map, &core.dead_letter);
         self.letter_topics.send_replace(Arc::new(letters));
-        Plan::of(&self.shared.config, &map, core.unmatched)
+        if !config.filters.is_empty() {
+            return Plan::of_orders(config, &map, core.unmatched);
+        }
+        // What the broker does not keep, nobody can come back to.
+        let keep = if config.keeps_sessions() { core.unmap_after } else { Duration::ZERO };
+        let connected = Connected { config, running: &self.running };
+        let Following { serving, over, again } =
+            config.past().follow(&plan::wishes(&map), &connected, keep, Instant::now());
+        self.over.extend(over.iter().map(|filter| Spec::wish(config, filter)));
+        self.look = again;
+        let serving = serving.into_iter().map(|Kept { filter, functions, leaves }| Serving {
+            spec: Spec::wish(config, &filter),
+            askers: Some(Arc::new(functions)),
+            leaves,
+        });
+        Plan { serving: serving.collect(), held: Vec::new() }
     }
 
     /// Starts what is to run and does not, and asks to end what runs and is not to.
@@ -222,35 +205,32 @@ impl Sessions {
         let plan = self.plan();
         let conditions = self.shared.intake.conditions();
         self.refused.retain(|spec, _| {
-            let is_served = plan.serving.iter().any(|(planned, _)| planned == spec);
-            let is_planned = is_served || plan.held.contains(spec);
+            let is_planned = plan.served(spec).is_some() || plan.held.contains(spec);
             if !is_planned && spec.asked == Asked::Wish {
                 conditions.forget(&spec.subject());
             }
             is_planned
         });
         for (spec, running) in &self.running {
-            match plan.serving.iter().find(|(planned, _)| planned == spec) {
-                None => running.stop.cancel(),
-                Some((_, Some(askers))) => {
-                    if let Some(tell) = &running.askers {
-                        tell.send_replace(Arc::clone(askers));
-                    }
-                }
-                Some((_, None)) => {}
+            running.follow(plan.served(spec));
+        }
+        for spec in std::mem::take(&mut self.over) {
+            // One that runs is, when it has ended.
+            if !self.running.contains_key(&spec) {
+                self.wipe(&spec).await;
             }
         }
-        for (spec, askers) in plan.serving {
-            if self.running.contains_key(&spec) {
+        for serving in plan.serving {
+            if self.running.contains_key(&serving.spec) {
                 continue;
             }
-            if let Some(refusal) = self.refused.get_mut(&spec) {
+            if let Some(refusal) = self.refused.get_mut(&serving.spec) {
                 if refusal.again > Instant::now() {
                     continue;
                 }
                 refusal.counted = None;
             }
-            self.start(spec, askers).await?;
+            self.start(serving).await?;
         }
         for spec in &plan.held {
             let waits = self.refused.get(spec).is_some_and(|it| it.again > Instant::now());
@@ -259,7 +239,9 @@ impl Sessions {
             }
             let config = &self.shared.config;
             if config.keeps_sessions() && !config.subscribed.contains(&spec.client_id) {
-                self.hold(spec).await?;
+                if let Err(error) = self.hold(spec).await {
+                    self.set_aside(spec.clone(), error)?;
+                }
             } else {
                 self.refused.remove(spec);
             }
@@ -286,12 +268,34 @@ impl Sessions {
         self.refused.insert(spec, Refusal { again: Instant::now() + wait, wait, counted });
     }
 
-    async fn start(&mut self, spec: Spec, askers: Option<Askers>) -> Result<(), SourceError> {
-        let link = match self.first.take() {
-            Some((of, link)) if of == spec => link,
-            _ => self.open(&spec).await?,
+    /// Leaves a session aside that could not be connected, for a while.
+    ///
+    /// # Errors
+    /// The broker itself may be gone: nothing else is connected.
+    fn set_aside(&mut self, spec: Spec, error: SourceError) -> Result<(), SourceError> {
+        let error = match self.running.is_empty() && self.first.is_none() {
+            true => one_id_only(error)?,
+            false => error,
         };
-        let stop = CancellationToken::new();
+        let blocks_ready = spec.asked == Asked::Order;
+        self.shared.intake.conditions().unwell(&spec.subject(), &error.to_string(), blocks_ready);
+        self.ask_later(spec);
+        Ok(())
+    }
+
+    async fn start(&mut self, serving: Serving) -> Result<(), SourceError> {
+        let Serving { spec, askers, leaves } = serving;
+        let link = match self.first.take_if(|(of, _)| *of == spec) {
+            Some((_, link)) => link,
+            None => match self.open(&spec).await {
+                Ok(link) => link,
+                Err(error) => return self.set_aside(spec, error),
+            },
+        };
+        let end = End::default();
+        if leaves {
+            end.leave.cancel();
+        }
         let (tell, among) = match askers {
             None => (None, None),
             Some(askers) => {
@@ -301,8 +305,9 @@ impl Sessions {
             }
         };
         let session = Session::new(self.shared.clone(), spec.clone(), link, among);
-        self.running.insert(spec.clone(), Running { stop: stop.clone(), askers: tell });
-        self.tasks.spawn(async move { (spec, session.run(stop).await) });
+        let running = Running { end: end.clone(), askers: tell, idle: session.idle() };
+        self.running.insert(spec.clone(), running);
+        self.tasks.spawn(async move { (spec, session.run(end).await) });
         Ok(())
     }
 
@@ -312,14 +317,16 @@ impl Sessions {
             Ended::Refused => self.ask_later(spec),
             Ended::Asked if spec.asked == Asked::Wish && !self.shared.intake.is_draining() => {
                 self.shared.intake.conditions().forget(&spec.subject());
-                self.wipe(&spec).await;
+                if !self.shared.config.past().has(&spec.filter) {
+                    self.wipe(&spec).await;
+                }
             }
             // If it is still wanted, it is begun anew with what follows.
             Ended::Asked | Ended::Overrun => {}
         }
     }
 
-    /// Has the broker forget a session that nobody asks for any more.
+    /// Has the broker forget a session that has nothing more for anybody.
     async fn wipe(&self, spec: &Spec) {
         let config = &self.shared.config;
         config.subscribed.remove(&spec.client_id);
@@ -354,6 +361,33 @@ impl Sessions {
         };
         link.close().await;
         Ok(is_there)
+    }
+}
+
+impl Running {
+    /// Tells the session what is planned for it.
+    fn follow(&self, planned: Option<&Serving>) {
+        let Some(planned) = planned else { return self.end.stop.cancel() };
+        if let (Some(tell), Some(askers)) = (&self.askers, &planned.askers) {
+            tell.send_replace(Arc::clone(askers));
+        }
+        match planned.leaves {
+            true => self.end.leave.cancel(),
+            // It is begun anew, and subscribes again.
+            false if self.end.leave.is_cancelled() => self.end.stop.cancel(),
+            false => {}
+        }
+    }
+}
+
+/// What may concern one client id only: the broker has answered.
+///
+/// # Errors
+/// Anything else concerns all.
+fn one_id_only(error: SourceError) -> Result<SourceError, SourceError> {
+    match error {
+        SourceError::Refused(_) => Ok(error),
+        _ => Err(error),
     }
 }
 
@@ -396,7 +430,8 @@ mod tests {
         let (wait, now) = (FIRST_REFUSED_WAIT, Instant::now());
         let mut refused = HashMap::new();
         refused.insert(spec("runs"), Refusal { again: now, wait, counted: None });
-        let running = Running { stop: CancellationToken::new(), askers: None };
+        let (_, idle) = watch::channel(None);
+        let running = Running { end: End::default(), askers: None, idle };
         let running = HashMap::from([(spec("runs"), running)]);
         assert_eq!(next_ask(&refused, &running), None, "its time has come, and it is asked for");
         assert_eq!(next_ask(&refused, &HashMap::new()), Some(now));

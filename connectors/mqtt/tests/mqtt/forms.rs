@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::process::Stdio;
 
-use dev_gateway::{Fault, Function, Reply};
+use dev_gateway::{Calls, Fault, Function, Reply};
 
 use crate::support::{Broker, Setup, folder, gateway, wait_until};
 
@@ -242,6 +242,32 @@ async fn a_letter_is_stored_only_where_somebody_keeps_it() {
         connector.check_books();
         listener.kill().unwrap();
         listener.wait().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_the_topic_of_letters_by_its_name_gets_them_beside_a_wildcard() {
+    // By order, and by annotations, where the function has no session for that name alone.
+    for (topics, of_h) in [("s/#", "s/dead"), ("", "s/dead,s/#")] {
+        let broker = Broker::mosquitto(&[]);
+        let gateway = gateway().await;
+        gateway.deploy(Function::named("f").topic("s/#"));
+        gateway.deploy(Function::named("h").topic(of_h));
+        gateway.fault("f", Fault::status(400).times(1));
+        let setup = Setup::new(&broker.url(), &gateway)
+            .with("topics", topics)
+            .with("dead_letter", "topic:s/dead");
+        let connector = setup.ready().await;
+        connector.wait_for_metric("tributary_mqtt_sessions", 1).await;
+        broker.publish("s/a", "bad", &["-q", "1"]);
+        let has_letter =
+            |calls: &Calls| calls.of("h").any(|call| call.topic.as_deref() == Some("s/dead"));
+        gateway.ledger().wait_for("the letter", has_letter).await;
+        connector.wait_for_metric("tributary_events_in_flight", 0).await;
+        gateway
+            .ledger()
+            .with(|calls| assert_eq!(calls.of("f").count(), 1, "not with its own letter"));
+        connector.check_books();
     }
 }
 

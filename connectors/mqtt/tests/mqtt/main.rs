@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout, reason = "a test may")]
 
 mod annotations;
+mod changes;
 mod chaos;
 mod forms;
 mod losses;
