@@ -41,6 +41,7 @@ pub mod hold;
 pub mod invoke;
 pub mod lane;
 pub mod log;
+mod memory;
 pub mod metrics;
 pub mod order;
 pub mod pairs;

@@ -30,6 +30,7 @@ use crate::hold::Holds;
 use crate::invoke::{Invoker, Way};
 use crate::lane::{Intake, IntakeInner};
 use crate::log::{self, Chain};
+use crate::memory;
 use crate::metrics::{Metrics, unix_seconds};
 use crate::pairs::{PairMemory, REMEMBERED};
 use crate::permits::Running;
@@ -54,6 +55,7 @@ pub fn run<S: Source>() -> ExitCode {
         Ok(loaded) => loaded,
         Err(outcome) => return print(&outcome),
     };
+    memory::share();
     // One thread: calls are spread over connections, not processors, and a second thread costs
     // more in hand-over than it gains (measured: docs/performance.md).
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -97,6 +99,7 @@ async fn process<S: Source>(loaded: Loaded<S::Config>) -> ExitCode {
     let conditions = Conditions::new();
     conditions.expect(&broker());
     tokio::spawn(conditions.clone().summarise(Duration::from_secs(60)));
+    tokio::spawn(memory::give_back());
 
     let (client, way) = match reach::<S>(&core) {
         Ok(both) => both,

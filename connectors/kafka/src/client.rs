@@ -148,8 +148,6 @@ impl ClientContext for Listener {
 
     fn stats_raw(&self, statistics: &[u8]) {
         self.meters.statistics(statistics);
-        // They come every ten seconds.
-        raw::return_memory();
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -76,7 +76,6 @@ impl Source for Kafka {
     }
 
     async fn connect(config: Arc<KafkaConfig>, intake: Intake) -> Result<Self, SourceError> {
-        raw::share_memory();
         // Without it OpenSSL is taken apart when the process ends, under threads of librdkafka that
         // still speak TLS: a connector that had drained in good order died by SIGSEGV now and then.
         // It reads its texts of errors and its configuration, so not where nobody needs it.

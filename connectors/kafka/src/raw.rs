@@ -9,11 +9,9 @@
 mod admin;
 mod configs;
 mod ends;
-mod memory;
 
 pub(crate) use configs::topic_settings;
 pub(crate) use ends::log_ends;
-pub(crate) use memory::{return_memory, share_memory};
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
