@@ -186,8 +186,22 @@ impl Dispatcher {
             if let Some(judgement) = fold(carried) {
                 return judgement;
             }
-            // Every function was unmapped while the event waited: look again.
+            // Every function was unmapped while the event waited.
+            if self.goes_back(work) && self.functions_of(work).is_empty() {
+                return Judgement::release(None);
+            }
         }
+    }
+
+    /// Whether an event that has lost its functions is given back rather than judged as unmatched,
+    /// which inside a wildcard would acknowledge it: a broker that keeps each event apart keeps it
+    /// for their return, unless others have it delivered once more.
+    fn goes_back(&self, work: &Work) -> bool {
+        let options = &work.lane.options;
+        self.config.unmatched == UnmatchedPolicy::Hold
+            && options.unmatched == Unmatched::Wildcard
+            && options.stores_waits
+            && !work.event.last_delivery
     }
 
     fn functions_of(&self, work: &Work) -> Arc<[Arc<Mapping>]> {

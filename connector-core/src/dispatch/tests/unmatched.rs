@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::bench::{Bench, event, submit};
-use super::gateway::status;
+use super::gateway::{Act, status};
 use crate::event::{Among, Event};
 use crate::lane::{Unmatched, Verdict};
 
@@ -102,6 +102,22 @@ async fn an_event_whose_last_function_is_unmapped_while_it_waits_is_unmatched() 
     bench.map(&[]);
     assert_eq!(settlement.await.verdict, Verdict::Done);
     assert_eq!((bench.came("unmatched"), bench.came("dropped")), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_of_a_wildcard_goes_back_with_its_function_if_its_broker_keeps_each() {
+    for (keeps, wanted) in [(true, Verdict::Release { after: None }), (false, Verdict::Done)] {
+        let bench = Bench::new(&[("function_concurrency", "1")], |_| Act::Hang).await;
+        let lane = bench.lane(|options| {
+            options.unmatched = Unmatched::Wildcard;
+            options.stores_waits = keeps;
+        });
+        let _running = submit(&lane, event("1", None)).await;
+        let waiting = submit(&lane, event("2", None)).await;
+        bench.until("one runs", |b| b.gateway.running("f") == 1).await;
+        bench.map(&[]);
+        assert_eq!(waiting.await.verdict, wanted);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -185,6 +185,31 @@ async fn what_an_absent_function_asked_for_is_kept_where_anothers_topic_overlaps
     connector.balanced().await;
 }
 
+/// What had been received for it goes back to the server and stays there.
+#[tokio::test]
+async fn what_waits_for_a_function_that_goes_away_is_kept_for_its_return() {
+    let mut server = Server::start().await;
+    let stream = server.stream("S", &["s.>"]).await;
+    let gate = Gate::closed();
+    let f = || Function::named("f").topic("s.>").echo();
+    let gateway = gateway([f()]).await;
+    gateway.fault("f", Fault::gate(&gate));
+    let env = [("stream", "S"), ("function_concurrency", "1"), ("unmap_after", "1s")];
+    let connector = Connector::ready(&server, &gateway, &env).await;
+    server.publish("s.1", "runs").await;
+    gate.wait_for_waiting(1).await;
+    server.publish("s.2", "waits").await;
+    until_is("in flight", 2, async || connector.metric("tributary_events_in_flight").await).await;
+    gateway.remove("f");
+    connector.until_unmapped("s.>").await;
+    until_is("in flight", 1, async || connector.metric("tributary_events_in_flight").await).await;
+    gate.open();
+    gateway.deploy(f());
+    gateway.ledger().wait_for("the other", |calls| calls.of("f").count() == 2).await;
+    until_empty(&stream, &consumers(&stream).await[0].name).await;
+    connector.balanced().await;
+}
+
 #[tokio::test]
 async fn a_function_three_times_slower_than_its_lease_is_called_once() {
     let mut server = Server::start().await;
