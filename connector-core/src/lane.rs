@@ -8,6 +8,8 @@
 //! [`Slot::submit`] is not async on purpose: between having a slot and tracking the settlement
 //! there is no await, so no cancellation can lose an event there.
 
+mod kept;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,8 @@ use crate::recent::Traffic;
 use crate::settings::CoreConfig;
 use crate::settlement::{Settlement, Teller};
 use crate::topics::TopicMap;
+
+pub use self::kept::Kept;
 
 /// What became of an event. There is no third answer.
 #[must_use]
@@ -239,6 +243,12 @@ impl Intake {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
+    }
+
+    /// How many bytes of the payload budget are taken now, by all lanes.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.0.budget.used()
     }
 
     /// The settings that all connectors share.

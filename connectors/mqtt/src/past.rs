@@ -147,7 +147,8 @@ impl Had {
             let until = *self.alone.get_or_insert(now) + unmap_after;
             return if until <= now { Fate::Over } else { Fate::Alone { until } };
         }
-        if !former.is_subset(&self.former) || self.alone.take().is_some() {
+        let was_alone = self.alone.take().is_some();
+        if was_alone || !former.is_subset(&self.former) {
             self.taken = None;
         }
         self.former = former;

@@ -6,9 +6,9 @@
 //!
 //! Messages are taken from the first packet on, since a broker may replay before it answers the
 //! SUBSCRIBE. How many of QoS 1 wait here for a slot is the broker's choice, and brokers choose
-//! badly: one that restarts may send all it has. So what waits is bounded too; what comes beyond
-//! that is forgotten, unacknowledged, and when the rest is settled the connection is renewed and
-//! brings it again. A message of QoS 0 that finds no slot is dropped and counted.
+//! badly: one that restarts may send all it has. So what waits counts against `buffer_bytes` too;
+//! what comes beyond that is forgotten, unacknowledged, and when the rest is settled the connection
+//! is renewed and brings it again. A message of QoS 0 that finds no slot is dropped and counted.
 
 mod shared;
 mod subscription;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use connector_core::event::{Among, FunctionName};
 use connector_core::fail_point::{self, Step};
-use connector_core::lane::{Lane, LaneOptions, Settled, Unmatched, Verdict};
+use connector_core::lane::{Kept, Lane, LaneOptions, Settled, Slot, Unmatched, Verdict};
 use connector_core::pending::{AnyOrder, InOrder, Pending};
 use connector_core::source::SourceError;
 use tokio::sync::watch;
@@ -81,7 +81,7 @@ pub(crate) struct Session {
     lane: Lane,
     subscription: Subscription,
     /// Received, and waiting for a slot: QoS 1 and above.
-    waiting: VecDeque<(Arc<str>, Received)>,
+    waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     /// Something was forgotten, and with it everything that came later.
     overrun: bool,
@@ -93,6 +93,14 @@ pub(crate) struct Session {
     idle: watch::Sender<Option<Instant>>,
     /// When a loss was last told of.
     loss_told: Option<Instant>,
+}
+
+/// A message that has no slot yet.
+struct Waiting {
+    topic: Arc<str>,
+    message: Received,
+    /// Something until it has its slot.
+    kept: Option<Kept>,
 }
 
 /// Where an event came from.
@@ -194,10 +202,7 @@ impl Session {
             }
             self.note_idle();
             let is_taken_back = matches!(self.subscription, Subscription::TakenBack);
-            let head = match self.is_full() {
-                true => None,
-                false => self.waiting.front().map(|(_, message)| message.payload.len()),
-            };
+            let is_due = !self.is_full() && !self.waiting.is_empty();
             let due = match self.subscription {
                 Subscription::Granted { .. } | Subscription::TakenBack => None,
                 Subscription::Asked { until, .. } => Some(until),
@@ -211,9 +216,9 @@ impl Session {
                 () = end.leave.cancelled(), if !is_taken_back => self.take_back().await,
                 (origin, settled) = self.pending.next() => self.settle(origin, settled).await?,
                 (origin, settled) = self.loose.next() => self.settle_loose(origin, settled).await?,
-                slot = self.lane.slot(head.unwrap_or(0)), if head.is_some() => {
+                slot = slot_of(&self.lane, self.waiting.front_mut()), if is_due => {
                     let Some(slot) = slot else { return Ok(Ended::Asked) };
-                    if let Some((topic, message)) = self.waiting.pop_front() {
+                    if let Some(Waiting { topic, message, .. }) = self.waiting.pop_front() {
                         self.waiting_bytes -= message.bytes + OVERHEAD;
                         self.submit(slot, &topic, message);
                     }
@@ -291,7 +296,11 @@ impl Session {
         fail_point::pass(Step::Received);
         // Also what is passed over: the broker is still sending.
         self.idle.send_replace(None);
-        if message.place.is_some() && self.has_no_room(&message) {
+        let kept = match message.place {
+            Some(_) => self.keep(&message),
+            None => None,
+        };
+        if message.place.is_some() && kept.is_none() {
             return Ok(());
         }
         let Some(topic) = std::str::from_utf8(&message.topic).ok().filter(|it| !it.is_empty())
@@ -309,7 +318,7 @@ impl Session {
         let topic: Arc<str> = topic.into();
         if message.place.is_some() {
             self.waiting_bytes += message.bytes + OVERHEAD;
-            self.waiting.push_back((topic, message));
+            self.waiting.push_back(Waiting { topic, message, kept });
             return Ok(());
         }
         match self.lane.try_slot(message.payload.len()) {
@@ -339,21 +348,34 @@ impl Session {
         unsettled >= self.shared.config.receive_maximum.into()
     }
 
-    /// Whether the message must be forgotten. One always has room.
-    fn has_no_room(&mut self, message: &Received) -> bool {
-        let bytes = self.waiting_bytes + message.bytes + OVERHEAD;
-        let room = self.shared.intake.config().buffer_bytes;
-        if !self.overrun && bytes > room && !self.waiting.is_empty() {
+    /// Room for a message that must wait. `None`: it must be forgotten, and all that come later.
+    fn keep(&mut self, message: &Received) -> Option<Kept> {
+        if self.overrun {
+            return None;
+        }
+        let bytes = message.bytes + OVERHEAD;
+        let kept = self.may_keep(bytes).then(|| self.lane.try_keep(bytes)).flatten();
+        if kept.is_none() {
             self.overrun = true;
             warn!(
                 filter = %self.spec.filter, waiting = self.waiting.len(),
                 "the broker sends more than there is room for: the rest is taken over a new connection"
             );
         }
-        self.overrun
+        kept
     }
 
-    fn submit(&mut self, slot: connector_core::Slot, topic: &str, message: Received) {
+    /// Half of the room is for whoever comes first, of the other half each session has its share: so
+    /// a broker that sends one of them too much leaves room for all.
+    fn may_keep(&self, bytes: usize) -> bool {
+        let half = self.shared.intake.config().buffer_bytes / 2;
+        let sharers = usize::try_from(self.shared.meters.sessions.get()).unwrap_or_default();
+        self.waiting.is_empty()
+            || self.waiting_bytes + bytes <= half / sharers.max(1)
+            || self.shared.intake.held_bytes() + bytes <= half
+    }
+
+    fn submit(&mut self, slot: Slot, topic: &str, message: Received) {
         let place = message.place;
         let (mut event, reply_to) = self.reading.event(topic, message);
         if let Some(readers) = self.readers_of_letters(topic) {
@@ -463,6 +485,11 @@ impl Session {
         self.link.close().await;
         Ok(())
     }
+}
+
+/// A slot for the first that waits.
+async fn slot_of(lane: &Lane, first: Option<&mut Waiting>) -> Option<Slot> {
+    lane.slot_kept(&mut first?.kept).await
 }
 
 async fn until(time: Option<Instant>) {

@@ -74,6 +74,43 @@ async fn a_broker_that_sends_too_much_for_one_filter_disturbs_no_other() {
     connector.check_books();
 }
 
+/// Each session alone would have room for what it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_in_all_sessions_together_keeps_within_the_buffer() {
+    const BUFFER: u64 = 64 << 10;
+    let broker = Broker::mosquitto(&["max_inflight_messages 0"]);
+    let gateway = echo("f", "+").await;
+    let gate = Gate::closed();
+    gateway.fault("f", Fault::gate(&gate));
+    let topics = ["t0", "t1", "t2", "t3", "t4", "t5", "t6", "t7", "t8", "t9"];
+    let setup = Setup::new(&broker.url(), &gateway)
+        .with("topics", &topics.join(","))
+        .with("buffer_bytes", &BUFFER.to_string());
+    let connector = setup.ready().await;
+    connector.wait_for_metric("tributary_mqtt_sessions", 10).await;
+    let bodies =
+        |topic: &str| -> Vec<String> { (0..30).map(|n| format!("{topic} {n:>1000}")).collect() };
+    for topic in topics {
+        broker.publish_lines(topic, &bodies(topic), &["-q", "1"]);
+    }
+    let is_full = |topic: &str, log: &str| {
+        let of_topic = |line: &str| line.contains(&format!("filter={topic} "));
+        log.lines().any(|line| line.contains("more than there is room for") && of_topic(line))
+    };
+    let are_full = || topics.iter().filter(|topic| is_full(topic, &connector.log())).count() > 5;
+    wait_until("the floods", are_full, || connector.log()).await;
+    let held = connector.metric("tributary_buffer_bytes");
+    // One message for each on top, with what it takes beside its payload.
+    assert!((BUFFER / 4..BUFFER + 10 * 2_000).contains(&held), "{held} bytes are held");
+    gate.open();
+    let all: BTreeSet<_> = topics.into_iter().flat_map(bodies).collect();
+    gateway.ledger().wait_for("all of it", |calls| answered(calls).is_superset(&all)).await;
+    connector.wait_for_metric("tributary_events_in_flight", 0).await;
+    connector.wait_for_metric("tributary_buffer_bytes", 0).await;
+    assert_eq!(connector.metric("tributary_source_restarts_total"), 0);
+    connector.check_books();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_puback_before_the_answer_with_3_1_1() {
     no_puback_before_the_answer("4").await;
