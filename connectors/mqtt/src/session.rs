@@ -365,14 +365,18 @@ impl Session {
         kept
     }
 
-    /// Half of the room is for whoever comes first, of the other half each session has its share: so
-    /// a broker that sends one of them too much leaves room for all.
+    /// Beside other sessions, half of the room is for whoever comes first, and of the other half each
+    /// has its share: so a broker that sends one of them too much leaves room for all.
     fn may_keep(&self, bytes: usize) -> bool {
-        let half = self.shared.intake.config().buffer_bytes / 2;
+        let room = self.shared.intake.config().buffer_bytes;
         let sharers = usize::try_from(self.shared.meters.sessions.get()).unwrap_or_default();
+        let (common, share) = match sharers {
+            0 | 1 => (room, room),
+            _ => (room / 2, room / 2 / sharers),
+        };
         self.waiting.is_empty()
-            || self.waiting_bytes + bytes <= half / sharers.max(1)
-            || self.shared.intake.held_bytes() + bytes <= half
+            || self.waiting_bytes + bytes <= share
+            || self.shared.intake.held_bytes() + bytes <= common
     }
 
     fn submit(&mut self, slot: Slot, topic: &str, message: Received) {
