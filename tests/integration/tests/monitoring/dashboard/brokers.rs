@@ -17,7 +17,7 @@ pub(super) const KAFKA: &[Panel] = &[
     },
     Panel {
         title: "Partitions that receive nothing",
-        about: "held: no function is mapped. full: the window or the payloads' bytes. beyond: too much is finished behind a stuck head.",
+        about: "held: no function is mapped. full: the window or the payloads' bytes. beyond: too much is finished behind a stuck head. uncommitted: the broker takes no commits.",
         form: Lines,
         unit: "short",
         width: 8,
