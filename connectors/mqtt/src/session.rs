@@ -12,6 +12,7 @@
 
 mod shared;
 mod subscription;
+mod waiting;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -30,6 +31,7 @@ use tracing::{info, warn};
 
 pub(crate) use self::shared::Shared;
 use self::subscription::Subscription;
+use self::waiting::Waiting;
 use crate::client::{Packet, Place, Received};
 use crate::link::Link;
 use crate::message::{Reading, ReplyTo};
@@ -44,10 +46,6 @@ pub(crate) const LONGEST_REFUSED_WAIT: Duration = Duration::from_secs(60);
 /// How long the broker may take to answer a SUBSCRIBE.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 pub(crate) const NO_ANSWER: &str = "the broker does not answer";
-
-/// What a waiting message takes beside the bytes of its packet: 60,000 small ones with a user property
-/// or two took 810 bytes each.
-const OVERHEAD: usize = 768;
 
 /// How often a line tells of messages of QoS 0 for which there was no room.
 const LOSS_INTERVAL: Duration = Duration::from_secs(60);
@@ -80,9 +78,7 @@ pub(crate) struct Session {
     link: Link,
     lane: Lane,
     subscription: Subscription,
-    /// Received, and waiting for a slot: QoS 1 and above.
-    waiting: VecDeque<Waiting>,
-    waiting_bytes: usize,
+    waiting: Waiting,
     /// Something was forgotten, and with it everything that came later.
     overrun: bool,
     pending: Pending<Origin, InOrder>,
@@ -93,14 +89,6 @@ pub(crate) struct Session {
     idle: watch::Sender<Option<Instant>>,
     /// When a loss was last told of.
     loss_told: Option<Instant>,
-}
-
-/// A message that has no slot yet.
-struct Waiting {
-    topic: Arc<str>,
-    message: Received,
-    /// Something until it has its slot.
-    kept: Option<Kept>,
 }
 
 /// Where an event came from.
@@ -147,8 +135,7 @@ impl Session {
             link,
             lane,
             subscription: Subscription::asked(FIRST_REFUSED_WAIT),
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
+            waiting: Waiting::default(),
             overrun: false,
             pending: Pending::new(),
             loose: Pending::new(),
@@ -216,10 +203,9 @@ impl Session {
                 () = end.leave.cancelled(), if !is_taken_back => self.take_back().await,
                 (origin, settled) = self.pending.next() => self.settle(origin, settled).await?,
                 (origin, settled) = self.loose.next() => self.settle_loose(origin, settled).await?,
-                slot = slot_of(&self.lane, self.waiting.front_mut()), if is_due => {
+                slot = self.waiting.slot(&self.lane), if is_due => {
                     let Some(slot) = slot else { return Ok(Ended::Asked) };
-                    if let Some(Waiting { topic, message, .. }) = self.waiting.pop_front() {
-                        self.waiting_bytes -= message.bytes + OVERHEAD;
+                    if let Some((topic, message)) = self.waiting.pop() {
                         self.submit(slot, &topic, message);
                     }
                 }
@@ -317,8 +303,7 @@ impl Session {
         }
         let topic: Arc<str> = topic.into();
         if message.place.is_some() {
-            self.waiting_bytes += message.bytes + OVERHEAD;
-            self.waiting.push_back(Waiting { topic, message, kept });
+            self.waiting.push(topic, message, kept);
             return Ok(());
         }
         match self.lane.try_slot(message.payload.len()) {
@@ -353,8 +338,7 @@ impl Session {
         if self.overrun {
             return None;
         }
-        let bytes = message.bytes + OVERHEAD;
-        let kept = self.may_keep(bytes).then(|| self.lane.try_keep(bytes)).flatten();
+        let kept = self.waiting.keep(message, &self.lane, &self.shared);
         if kept.is_none() {
             self.overrun = true;
             warn!(
@@ -363,20 +347,6 @@ impl Session {
             );
         }
         kept
-    }
-
-    /// Beside other sessions, half of the room is for whoever comes first, and of the other half each
-    /// has its share: so a broker that sends one of them too much leaves room for all.
-    fn may_keep(&self, bytes: usize) -> bool {
-        let room = self.shared.intake.config().buffer_bytes;
-        let sharers = usize::try_from(self.shared.meters.sessions.get()).unwrap_or_default();
-        let (common, share) = match sharers {
-            0 | 1 => (room, room),
-            _ => (room / 2, room / 2 / sharers),
-        };
-        self.waiting.is_empty()
-            || self.waiting_bytes + bytes <= share
-            || self.shared.intake.held_bytes() + bytes <= common
     }
 
     fn submit(&mut self, slot: Slot, topic: &str, message: Received) {
@@ -489,11 +459,6 @@ impl Session {
         self.link.close().await;
         Ok(())
     }
-}
-
-/// A slot for the first that waits.
-async fn slot_of(lane: &Lane, first: Option<&mut Waiting>) -> Option<Slot> {
-    lane.slot_kept(&mut first?.kept).await
 }
 
 async fn until(time: Option<Instant>) {

@@ -246,10 +246,13 @@ impl Running {
         }
     }
 
-    /// What a request brings beside the one that is open.
+    /// What a request brings beside the one that is open, or after that was closed.
     fn came_late(&mut self, pulled: Pulled) {
         match pulled {
-            Pulled::Message(message, slot) => self.take(*message, slot),
+            Pulled::Message(message, slot) if self.shared.served.is_wanted() => {
+                self.take(*message, slot);
+            }
+            Pulled::Message(message, _) => self.give_back(&message),
             // Whatever else it is, the open request is told it too.
             _ => self.late = None,
         }
@@ -263,12 +266,16 @@ impl Running {
         };
         for pull in open.into_iter().chain(self.late.take()) {
             for (message, _) in pull.close().await {
-                if let Some(place) = message.reply {
-                    self.settling.push(self.settler().give_back(place, None).boxed());
-                }
+                self.give_back(&message);
             }
         }
         self.opening()
+    }
+
+    fn give_back(&mut self, message: &Message) {
+        if let Some(place) = message.reply.clone() {
+            self.settling.push(self.settler().give_back(place, None).boxed());
+        }
     }
 
     fn take(&mut self, message: Message, slot: Slot) {
