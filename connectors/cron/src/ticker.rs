@@ -400,7 +400,8 @@ impl<O: Outlet> Ticker<O> {
 
     /// Nothing more falls due; what is on its way has its verdict by the drain deadline.
     async fn drain(&mut self) {
-        // Whoever asked for it may have been faster than the timer of a tick. Another replica has that tick, if there is one.
+        // Whoever asked for it may have been faster than the timer of a tick. Another replica has
+        // that tick, if there is one.
         if matches!(self.turn, Turn::Alone) {
             for Due { tick, passed_over } in self.timetable.advance(self.clock.now()) {
                 if passed_over > 0 {

@@ -2,9 +2,9 @@
 //!
 //! Each filter has a session of its own. Those of the settings stay; one that nobody is mapped to
 //! is disconnected, and the broker queues for it once it has taken its SUBSCRIBE. Those of
-//! annotations begin with them, and end when they have nothing more for anybody. A connection that breaks ends the run, because it is most
-//! often the broker that is gone; a session or a filter that the broker refuses, or of which it
-//! sends too much, disturbs no other.
+//! annotations begin with them, and end when they have nothing more for anybody. A connection that
+//! breaks ends the run, because it is most often the broker that is gone; a session or a filter that
+//! the broker refuses, or of which it sends too much, disturbs no other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
